@@ -1,0 +1,326 @@
+//! One partition as a subscriber has it: the log's lane, and everything around it that is told to
+//! the user.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use crate::bus::liveness::Liveness;
+use crate::bus::message::{Event, Flow, LossCause, Message, Notice, NoticeKind, Origin};
+use crate::log::copy::Stall;
+use crate::log::lane::{Lane, Stop};
+use crate::log::memory::Memory;
+use crate::log::pages::{self, Pages};
+use crate::log::reader::{Frame, Run};
+use crate::log::wake::Wake;
+use crate::shm::lock::Lock;
+use crate::sync::Ordering;
+
+/// A subscriber's end of one partition.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    // Dropped first: it gives up its slot before the lock says that the slot is free.
+    lane: Lane,
+    _lock: Option<Lock>,
+    origin: Origin,
+    control: Memory,
+    publisher: Memory,
+    liveness: Liveness,
+    /// Where the topic wakes sleepers and this process may ask for it.
+    wake: Option<Wake>,
+    /// Handed out before anything else.
+    pending: Option<NoticeKind>,
+    /// Nothing more comes.
+    is_finished: bool,
+    pub(crate) counters: Counters,
+    _living: Arc<Lock>,
+}
+
+/// What was handed out, counted.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) messages: Cell<u64>,
+    pub(crate) bytes: Cell<u64>,
+    pub(crate) lost: Cell<u64>,
+}
+
+impl Counters {
+    #[inline(always)]
+    pub(crate) fn count(&self, payload_bytes: usize) {
+        self.messages.set(self.messages.get() + 1);
+        self.bytes.set(self.bytes.get() + payload_bytes as u64);
+    }
+}
+
+/// How a channel's poll ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Polled {
+    /// Events that were consumed.
+    pub(crate) count: usize,
+    /// The handler wants no more.
+    pub(crate) stopped: bool,
+}
+
+impl Channel {
+    pub(crate) fn new(
+        lane: Lane,
+        lock: Option<Lock>,
+        origin: Origin,
+        pages: &Pages,
+        liveness: Liveness,
+        wants_wake: bool,
+        living: Arc<Lock>,
+    ) -> Channel {
+        let control = pages.control.clone();
+        let wake = (wants_wake && control.is_writable()).then(|| Wake::new(control.clone()));
+        Channel {
+            lane,
+            _lock: lock,
+            origin,
+            control,
+            publisher: pages.publisher.clone(),
+            liveness,
+            wake,
+            pending: None,
+            is_finished: false,
+            counters: Counters::default(),
+            _living: living,
+        }
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.is_finished
+    }
+
+    /// Whether there is a publisher. One system call.
+    pub(crate) fn publisher_alive(&self) -> bool {
+        self.liveness.is_alive()
+    }
+
+    /// Offset of the next message.
+    pub(crate) fn offset(&self) -> u64 {
+        self.lane.reader.offset()
+    }
+
+    /// Hands out up to `limit` events.
+    #[inline]
+    pub(crate) fn poll<R: Into<Flow>>(
+        &mut self,
+        limit: usize,
+        handler: &mut impl FnMut(Event<'_>) -> R,
+    ) -> Polled {
+        let mut count = 0;
+        while count < limit {
+            if self.pending.is_some() || self.is_finished {
+                if !self.ready() {
+                    break;
+                }
+                match handler(self.event()).into() {
+                    Flow::Next => self.consume(),
+                    Flow::Stop => {
+                        self.consume();
+                        return Polled { count: count + 1, stopped: true };
+                    }
+                    Flow::Retry => return Polled { count, stopped: true },
+                }
+                count += 1;
+                continue;
+            }
+            let origin = self.origin;
+            match self.lane.reader.peek() {
+                Ok(Some(Frame::Message(raw))) => {
+                    let payload_bytes = raw.payload.len();
+                    let flow = handler(Event::Message(Message::new(origin, raw))).into();
+                    if flow == Flow::Retry {
+                        return Polled { count, stopped: true };
+                    }
+                    self.lane.reader.consume();
+                    self.counters.count(payload_bytes);
+                    count += 1;
+                    if self.lane.has_left_block() {
+                        self.sync();
+                    }
+                    if flow == Flow::Stop {
+                        return Polled { count, stopped: true };
+                    }
+                }
+                Ok(Some(Frame::Control { .. })) => self.lane.reader.consume(),
+                Ok(Some(Frame::Lost { from, to, cause })) => {
+                    let kind = lost(from, to, cause);
+                    let flow = handler(Event::Notice(Notice { kind, origin })).into();
+                    if flow == Flow::Retry {
+                        return Polled { count, stopped: true };
+                    }
+                    self.consume_lost(from, to);
+                    count += 1;
+                    if flow == Flow::Stop {
+                        return Polled { count, stopped: true };
+                    }
+                }
+                Ok(None) => {
+                    self.sync();
+                    if self.pending.is_none() {
+                        break;
+                    }
+                }
+                Err(stall) => {
+                    if !self.recover(stall) && self.pending.is_none() {
+                        break;
+                    }
+                }
+            }
+        }
+        Polled { count, stopped: false }
+    }
+
+    /// Whether there is an event.
+    pub(crate) fn ready(&mut self) -> bool {
+        if self.lane.has_left_block() {
+            self.sync();
+        }
+        loop {
+            if self.pending.is_some() {
+                return true;
+            }
+            if self.is_finished {
+                return false;
+            }
+            match self.lane.reader.peek() {
+                Ok(Some(Frame::Control { .. })) => self.lane.reader.consume(),
+                Ok(Some(_)) => return true,
+                Ok(None) => {
+                    self.sync();
+                    if self.pending.is_none() {
+                        return false;
+                    }
+                }
+                Err(stall) => {
+                    if !self.recover(stall) && self.pending.is_none() {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The timestamp of the message that comes next; `None` when a notice does. To be called when
+    /// [`Channel::ready`] has just returned true.
+    pub(crate) fn timestamp_ns(&mut self) -> Option<u64> {
+        match self.event() {
+            Event::Message(message) => Some(message.timestamp_ns),
+            Event::Notice(_) => None,
+        }
+    }
+
+    /// The event that comes next. To be called when [`Channel::ready`] has just returned true.
+    pub(crate) fn event(&mut self) -> Event<'_> {
+        let origin = self.origin;
+        if let Some(kind) = self.pending {
+            return Event::Notice(Notice { kind, origin });
+        }
+        match self.lane.reader.peek() {
+            Ok(Some(Frame::Message(raw))) => Event::Message(Message::new(origin, raw)),
+            Ok(Some(Frame::Lost { from, to, cause })) => {
+                Event::Notice(Notice { kind: lost(from, to, cause), origin })
+            }
+            _ => unreachable!("the channel was ready"),
+        }
+    }
+
+    /// Goes past the event that comes next.
+    pub(crate) fn consume(&mut self) {
+        match self.event() {
+            Event::Message(message) => {
+                let payload_bytes = message.payload.len();
+                self.counters.count(payload_bytes);
+                self.lane.reader.consume();
+            }
+            Event::Notice(Notice { kind, .. }) => match (self.pending.take(), kind) {
+                (None, NoticeKind::Lost { from, to, .. }) => self.consume_lost(from, to),
+                _ => self.is_finished |= kind.is_final(),
+            },
+        }
+    }
+
+    /// The messages that can be handed out together. To be called when the next event is a message.
+    pub(crate) fn run(&self) -> Run<'_> {
+        self.lane.reader.run()
+    }
+
+    /// Looks at what is not looked at for each message: the bus's end, the publisher's death or
+    /// return. To be called when there is no event. Returns whether there is one now.
+    pub(crate) fn look_around(&mut self) -> bool {
+        if self.is_finished || self.ready() {
+            return !self.is_finished;
+        }
+        if self.control.load(pages::control::CLOSED, Ordering::Acquire) != 0 {
+            self.pending = Some(NoticeKind::Closed);
+            return true;
+        }
+        let change = self.liveness.change();
+        // What was published between the last look at the log and the death comes first.
+        let Some(change) = change else { return false };
+        self.after_the_rest(change)
+    }
+
+    fn after_the_rest(&mut self, change: NoticeKind) -> bool {
+        if change == NoticeKind::PublisherGone && self.ready() {
+            self.liveness.take_back();
+            return true;
+        }
+        self.pending = Some(change);
+        true
+    }
+
+    /// Where this channel can be woken, as long as there is a publisher that does it.
+    pub(crate) fn wake(&self) -> Option<&Wake> {
+        let wakes = self.publisher.load(pages::publisher::BARRIER, Ordering::Acquire) == 1;
+        self.wake.as_ref().filter(|_| wakes)
+    }
+
+    fn consume_lost(&mut self, from: u64, to: u64) {
+        self.counters.lost.set(self.counters.lost.get() + (to - from) + 1);
+        self.lane.reader.consume();
+    }
+
+    /// Stores the cursor and the counters.
+    fn sync(&mut self) {
+        if let Some(seat) = self.lane.seat() {
+            let page = seat.page();
+            if page.load(pages::cursor::MESSAGES, Ordering::Relaxed) != self.counters.messages.get() {
+                page.store(pages::cursor::MESSAGES, self.counters.messages.get(), Ordering::Relaxed);
+                page.store(pages::cursor::BYTES, self.counters.bytes.get(), Ordering::Relaxed);
+            }
+            page.store(pages::cursor::LOST, self.counters.lost.get(), Ordering::Relaxed);
+        }
+        if let Err(stop) = self.lane.sync() {
+            self.stop(stop);
+        }
+    }
+
+    /// Whether reading goes on.
+    #[cold]
+    fn recover(&mut self, stall: Stall) -> bool {
+        match self.lane.recover(stall) {
+            Ok(has_restarted) => has_restarted,
+            Err(stop) => {
+                self.stop(stop);
+                false
+            }
+        }
+    }
+
+    fn stop(&mut self, stop: Stop) {
+        self.pending = Some(match stop {
+            Stop::Evicted => NoticeKind::Evicted,
+            Stop::Damaged(damaged) => NoticeKind::Damaged(damaged),
+        });
+    }
+}
+
+fn lost(from: u64, to: u64, cause: Option<u64>) -> NoticeKind {
+    NoticeKind::Lost { from, to, cause: LossCause::from_code(cause) }
+}

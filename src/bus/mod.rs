@@ -1,0 +1,32 @@
+//! What users hold: bus, topic, publisher and subscriber, and what lies under a bus's name. The log
+//! itself is in `log`, files and locks are in `shm`.
+#![forbid(unsafe_code)]
+
+mod bus_dir;
+mod channel;
+mod claim;
+mod descriptor;
+mod liveness;
+mod merge;
+mod message;
+mod partition;
+mod publisher;
+// mod sequencer;
+mod stat;
+mod subscribe;
+mod subscriber;
+mod topic;
+mod waiting;
+
+pub use bus_dir::{Bus, BusBuilder, RemoveError};
+pub use claim::Claim;
+pub use descriptor::{SlowSubscriber, WakeUp};
+pub use message::{
+    Event, Flow, LossCause, Message, Notice, NoticeKind, Origin, OwnedMessage, TypeError,
+};
+pub use publisher::{Full, PublishError, Publisher, PublisherError, TryPublishError};
+// pub use sequencer::{Sequencer, SequencerError};
+pub use stat::{PartitionStat, SubscriberStat, TopicStat};
+pub use subscribe::{Mode, Order, SubscribeError, SubscriberBuilder};
+pub use subscriber::{Batch, Messages, ReceiveError, Subscriber, SubscriberCounters};
+pub use topic::{Topic, TopicBuilder, TopicError};

@@ -1,0 +1,518 @@
+//! The publisher: the one writer of a partition.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use zerocopy::{Immutable, IntoBytes};
+
+use crate::bus::claim::Claim;
+use crate::bus::descriptor::{SlowSubscriber, WakeUp};
+use crate::bus::message::LossCause;
+use crate::bus::topic::{Topic, TopicError};
+use crate::bus::waiting::Waiting;
+use crate::log::gate::{Blocked, Gate};
+use crate::log::memory::Memory;
+use crate::log::pages::{self, Pages};
+use crate::log::takeover::Takeover;
+use crate::log::wake::Wake;
+use crate::log::writer::{FRAME_PAYLOAD_BYTES_MAX, Writer};
+use crate::runtime::{IdleStrategy, inside_agent};
+use crate::shm::futex::membarrier;
+use crate::shm::lock::{self, Lock};
+use crate::shm::map::Access;
+use crate::sync::Ordering;
+
+/// How long a subscriber may be in the way before the publisher looks whether it lives, and how
+/// often it looks after that. Each look is a system call.
+const LIFE_CHECK: Duration = Duration::from_millis(1);
+
+/// The writing end of one partition.
+///
+/// Publishing copies the payload into the ring and stores one word: no lock, no fence, no system
+/// call, no allocation. Once a block (64 KiB) it looks for the subscribers that it has to wait for.
+///
+/// Dropping it lets the next publisher go on; subscribers are told.
+#[derive(Debug)]
+pub struct Publisher {
+    writer: Writer,
+    hindrance: Hindrance,
+    message_bytes_max: u64,
+    topic: Topic,
+    partition: u32,
+    /// Held for as long as this lives.
+    _lock: Lock,
+}
+
+/// What stands in a publisher's way, and for how long.
+#[derive(Debug)]
+struct Hindrance {
+    control: Memory,
+    cursors: Memory,
+    /// For looking at the locks of slots.
+    cursors_file: File,
+    slow: SlowSubscriber,
+    /// Who blocks, since when, and when its life was looked at last.
+    blocked: Option<(Blocked, Instant, Instant)>,
+}
+
+impl Publisher {
+    pub(crate) fn open(topic: &Topic, partition: u32) -> Result<Publisher, PublisherError> {
+        let files = topic.files(partition)?;
+        let lock = Lock::try_exclusive(|| files.publisher_file(true), 0..1);
+        let page = files.publisher_page(Access::ReadWrite)?;
+        let Some(lock) = lock.map_err(TopicError::from)? else {
+            return Err(PublisherError::Busy {
+                topic: topic.name().to_owned(),
+                partition,
+                pid: page.load(pages::publisher::PID, Ordering::Relaxed),
+            });
+        };
+        page.store(pages::publisher::PID, u64::from(std::process::id()), Ordering::Relaxed);
+        let control = files.control_page(Access::ReadWrite)?;
+        // Before the first commit: only then may sleepers rely on the barrier.
+        let wake = (topic.wake_up() == WakeUp::Prompt).then(|| Wake::new(control.clone()));
+        let barrier = wake.is_some() && membarrier::register();
+        page.store(pages::publisher::BARRIER, u64::from(barrier), Ordering::Release);
+
+        let ring = files.ring(Access::ReadWrite)?;
+        let cursors = files.cursors()?;
+        let reserved = page.load(pages::publisher::RESERVED, Ordering::Acquire);
+        let pages = Pages { publisher: page, control: control.clone() };
+        let gate = Gate::new(pages, cursors.clone(), ring.bytes_len(), reserved);
+        let message_bytes_max = ring.message_bytes_max();
+        let mut hindrance = Hindrance {
+            control,
+            cursors,
+            cursors_file: files.cursors_file(false).map_err(TopicError::from)?,
+            slow: topic.slow_subscriber(),
+            blocked: None,
+        };
+        if hindrance.is_closed() {
+            return Err(PublisherError::Closed);
+        }
+        let log_id = topic.descriptor().partition_log_id(partition);
+        let mut takeover =
+            Takeover::new(ring, gate, wake, log_id).map_err(TopicError::from)?;
+        let mut waiting = Waiting::new(IdleStrategy::back_off(), None);
+        let writer = loop {
+            match takeover.finish() {
+                Ok(writer) => break writer,
+                Err((unfinished, blocked)) => {
+                    takeover = unfinished;
+                    if hindrance.is_closed() {
+                        return Err(PublisherError::Closed);
+                    }
+                    if !hindrance.lift(takeover.gate(), blocked)
+                        && let Some(step) = waiting.step()
+                    {
+                        step.run();
+                    }
+                }
+            }
+        };
+        let topic = topic.clone();
+        Ok(Publisher { writer, hindrance, message_bytes_max, topic, partition, _lock: lock })
+    }
+
+    /// Publishes one message: bytes, or any `zerocopy` type. Returns its offset, or says who is in
+    /// the way.
+    ///
+    /// A payload of up to 48 bytes takes one cache line; one above 65,392 is fragmented. Where the
+    /// length is known at compile time, copying it costs next to nothing.
+    ///
+    /// # Errors
+    /// [`TryPublishError::Full`]: a reliable subscriber still needs what would be overwritten.
+    /// Under [`SlowSubscriber::EvictAfter`] calls after the deadline go on without it.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let topic = tickcast::Bus::open("md")?.open_topic("trades")?;
+    /// # let mut publisher = topic.publisher(0)?;
+    /// use tickcast::{TryPublishError, runtime::clock};
+    /// use zerocopy::{Immutable, IntoBytes};
+    ///
+    /// #[derive(IntoBytes, Immutable)]
+    /// #[repr(C)]
+    /// struct Trade {
+    ///     price: i64,
+    ///     quantity: u64,
+    /// }
+    ///
+    /// match publisher.try_publish(clock::now_ns(), &Trade { price: 4_810_25, quantity: 3 }) {
+    ///     Ok(offset) => println!("published {offset}"),
+    ///     Err(TryPublishError::Full(full)) => println!("{full}"),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline(always)]
+    pub fn try_publish<T>(&mut self, timestamp_ns: u64, payload: &T) -> Result<u64, TryPublishError>
+    where
+        T: IntoBytes + Immutable + ?Sized,
+    {
+        if !self.writer.has_room(size_of_val(payload) as u64) {
+            self.check(size_of_val(payload) as u64)?;
+        }
+        match self.writer.try_publish(timestamp_ns, payload) {
+            Ok(offset) => Ok(offset),
+            Err(blocked) => {
+                self.lift(blocked)?;
+                self.try_publish_again(timestamp_ns, payload.as_bytes())
+            }
+        }
+    }
+
+    /// After a subscriber that was in the way is gone; there may be another one.
+    #[cold]
+    fn try_publish_again(&mut self, timestamp_ns: u64, bytes: &[u8]) -> Result<u64, TryPublishError> {
+        loop {
+            match self.writer.try_publish(timestamp_ns, bytes) {
+                Ok(offset) => return Ok(offset),
+                Err(blocked) => self.lift(blocked)?,
+            }
+        }
+    }
+
+    /// Publishes one message, and waits for slow reliable subscribers as the topic's policy says.
+    ///
+    /// # Errors
+    /// [`PublishError::TooLong`], [`PublishError::Closed`];
+    /// [`PublishError::InsideAgent`] instead of waiting inside an agent's `poll`.
+    #[inline(always)]
+    pub fn publish<T>(&mut self, timestamp_ns: u64, payload: &T) -> Result<u64, PublishError>
+    where
+        T: IntoBytes + Immutable + ?Sized,
+    {
+        match self.try_publish(timestamp_ns, payload) {
+            Ok(offset) => Ok(offset),
+            Err(error) => {
+                let bytes = payload.as_bytes();
+                self.wait(error, |publisher| publisher.try_publish(timestamp_ns, bytes))
+            }
+        }
+    }
+
+    /// Publishes the first messages of a batch of (timestamp, payload), as many as fit into the
+    /// block; they become visible together. Returns how many those are, at least one of a batch
+    /// that is not empty.
+    ///
+    /// # Errors
+    /// As [`Publisher::try_publish`], when not even the first could be published.
+    pub fn try_publish_batch<T>(&mut self, batch: &[(u64, &T)]) -> Result<usize, TryPublishError>
+    where
+        T: IntoBytes + Immutable + ?Sized,
+    {
+        if let Some(longest) = batch.iter().map(|(_, payload)| size_of_val(*payload)).max() {
+            self.check(longest as u64)?;
+        }
+        loop {
+            match self.writer.try_publish_batch(batch) {
+                Ok(count) => return Ok(count),
+                Err(blocked) => self.lift(blocked)?,
+            }
+        }
+    }
+
+    /// Publishes a batch of (timestamp, payload) and waits as [`Publisher::publish`] does. Returns
+    /// the first message's offset; the others follow it.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish`]. A message that is too long fails the batch before any of it is
+    /// published; [`Publisher::next_offset`] tells how much was when the bus is closed under it.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let topic = tickcast::Bus::open("md")?.open_topic("trades")?;
+    /// # let mut publisher = topic.publisher(0)?;
+    /// let now = tickcast::runtime::clock::now_ns();
+    /// let packet: [&[u8]; 3] = [b"one", b"two", b"three"];
+    /// publisher.publish_batch(&packet.map(|message| (now, message)))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn publish_batch<T>(&mut self, batch: &[(u64, &T)]) -> Result<u64, PublishError>
+    where
+        T: IntoBytes + Immutable + ?Sized,
+    {
+        let first = self.next_offset();
+        let mut rest = batch;
+        while !rest.is_empty() {
+            let count = match self.try_publish_batch(rest) {
+                Ok(count) => count,
+                Err(error) => self.wait(error, |publisher| publisher.try_publish_batch(rest))?,
+            };
+            rest = &rest[count..];
+        }
+        Ok(first)
+    }
+
+    /// Makes room for a message of `length` bytes, at most 65,392, that is filled in place.
+    ///
+    /// # Errors
+    /// As [`Publisher::try_publish`].
+    pub fn try_claim(&mut self, length: usize) -> Result<Claim<'_>, TryPublishError> {
+        let length = length as u64;
+        if length > FRAME_PAYLOAD_BYTES_MAX {
+            let max_bytes = FRAME_PAYLOAD_BYTES_MAX;
+            return Err(TryPublishError::TooLong { length_bytes: length, max_bytes });
+        }
+        if !self.writer.has_room(length) {
+            self.check(length)?;
+        }
+        while let Err(blocked) = self.writer.try_claim(length) {
+            self.lift(blocked)?;
+        }
+        Ok(Claim::new(&mut self.writer, length))
+    }
+
+    /// As [`Publisher::try_claim`], and waits as [`Publisher::publish`] does.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish`].
+    pub fn claim(&mut self, length: usize) -> Result<Claim<'_>, PublishError> {
+        if let Err(error) = self.try_claim(length).map(drop) {
+            self.wait(error, |publisher| publisher.try_claim(length).map(drop))?;
+        }
+        Ok(Claim::new(&mut self.writer, length as u64))
+    }
+
+    /// Says that no message will come for the offsets from [`Publisher::next_offset`] to `to`, both
+    /// included: subscribers get [`NoticeKind::Lost`](crate::NoticeKind::Lost) with `cause`, and
+    /// the next message gets offset `to + 1`.
+    ///
+    /// # Errors
+    /// As [`Publisher::try_publish`].
+    ///
+    /// # Panics
+    /// When `to` is below the next offset, or the last number there is.
+    pub fn try_publish_gap(
+        &mut self,
+        timestamp_ns: u64,
+        to: u64,
+        cause: LossCause,
+    ) -> Result<(), TryPublishError> {
+        assert!(to >= self.next_offset() && to < u64::MAX, "a gap ends where it begins, or later");
+        self.check(0)?;
+        while let Err(blocked) = self.writer.try_publish_gap(timestamp_ns, to, cause.code()) {
+            self.lift(blocked)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a control frame.
+    pub(crate) fn try_publish_control(
+        &mut self,
+        timestamp_ns: u64,
+        payload: &[u8],
+    ) -> Result<(), TryPublishError> {
+        self.check(payload.len() as u64)?;
+        while let Err(blocked) = self.writer.try_publish_control(timestamp_ns, payload) {
+            self.lift(blocked)?;
+        }
+        Ok(())
+    }
+
+    /// Offset that the next message gets.
+    pub fn next_offset(&self) -> u64 {
+        self.writer.offset()
+    }
+
+    /// How many publishers the partition has had, this one included.
+    pub fn epoch(&self) -> u64 {
+        self.writer.epoch()
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// The partition.
+    pub fn partition(&self) -> u32 {
+        self.partition
+    }
+
+    /// Once a block, and for what is long: everything that need not be looked at for each message.
+    #[cold]
+    fn check(&self, length_bytes: u64) -> Result<(), TryPublishError> {
+        let max_bytes = self.message_bytes_max;
+        if length_bytes > max_bytes {
+            return Err(TryPublishError::TooLong { length_bytes, max_bytes });
+        }
+        if self.hindrance.is_closed() {
+            return Err(TryPublishError::Closed);
+        }
+        Ok(())
+    }
+
+    /// Gets a subscriber out of the way, or says that it stays there.
+    #[cold]
+    fn lift(&mut self, blocked: Blocked) -> Result<(), TryPublishError> {
+        if self.hindrance.is_closed() {
+            return Err(TryPublishError::Closed);
+        }
+        if self.hindrance.lift(self.writer.gate(), blocked) {
+            return Ok(());
+        }
+        Err(TryPublishError::Full(self.hindrance.describe(blocked)))
+    }
+
+    /// Tries again until it works; `error` is what the first try gave.
+    #[cold]
+    fn wait<R>(
+        &mut self,
+        error: TryPublishError,
+        mut again: impl FnMut(&mut Publisher) -> Result<R, TryPublishError>,
+    ) -> Result<R, PublishError> {
+        let mut waiting = Waiting::new(IdleStrategy::back_off(), None);
+        let mut error = error;
+        loop {
+            match error {
+                TryPublishError::Full(full) if inside_agent() => {
+                    return Err(PublishError::InsideAgent(full));
+                }
+                TryPublishError::Full(_) => {}
+                TryPublishError::TooLong { length_bytes, max_bytes } => {
+                    return Err(PublishError::TooLong { length_bytes, max_bytes });
+                }
+                TryPublishError::Closed => return Err(PublishError::Closed),
+            }
+            if let Some(step) = waiting.step() {
+                step.run();
+            }
+            error = match again(self) {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+        }
+    }
+}
+
+impl Hindrance {
+    fn is_closed(&self) -> bool {
+        self.control.load(pages::control::CLOSED, Ordering::Acquire) != 0
+    }
+
+    /// Whether the subscriber is out of the way: dead, or evicted as the policy says. Otherwise it
+    /// is to be waited for.
+    fn lift(&mut self, gate: &mut Gate, blocked: Blocked) -> bool {
+        let now = Instant::now();
+        let (since, looked) = match self.blocked {
+            // It has not moved since.
+            Some((last, since, looked)) if last == blocked => (since, looked),
+            Some(_) => (now, now),
+            None => (now, now),
+        };
+        if self.blocked.is_none_or(|(last, ..)| last != blocked) {
+            gate.count_full_wait();
+        }
+        self.blocked = Some((blocked, since, looked));
+        if now - looked >= LIFE_CHECK {
+            self.blocked = Some((blocked, since, now));
+            match lock::is_held(&self.cursors_file, blocked.slot as u64) {
+                Ok(true) => {}
+                Ok(false) => {
+                    log::info!("slot {}: its subscriber died, going on without it", blocked.slot);
+                    gate.reclaim(blocked);
+                    self.blocked = None;
+                    return true;
+                }
+                Err(error) => log::warn!("slot {}: cannot see its lock: {error}", blocked.slot),
+            }
+        }
+        if let SlowSubscriber::EvictAfter(after) = self.slow
+            && now - since >= after
+        {
+            log::warn!("slot {}: evicted after {after:?}", blocked.slot);
+            gate.evict(blocked);
+            self.blocked = None;
+            return true;
+        }
+        false
+    }
+
+    fn describe(&self, blocked: Blocked) -> Full {
+        let page = blocked.slot as u64 * pages::PAGE_BYTES / 8;
+        let field = |field| self.cursors.load(page + field, Ordering::Relaxed);
+        Full {
+            slot: blocked.slot as u32,
+            pid: field(pages::cursor::PID),
+            offset: field(pages::cursor::OFFSET),
+        }
+    }
+}
+
+/// Why a partition could not be published to.
+#[derive(Debug, Error)]
+pub enum PublisherError {
+    /// Another publisher has it.
+    #[error(
+        "partition {partition} of topic {topic} has a publisher already, process {pid}: stop that \
+         one first, or publish to another partition"
+    )]
+    Busy {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The process that holds it.
+        pid: u64,
+    },
+    /// The bus was removed.
+    #[error("the bus was removed: create it again")]
+    Closed,
+    /// The topic's files.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+}
+
+/// Who keeps a publisher waiting: the reliable subscriber that is furthest behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the ring is full: process {pid} (slot {slot}) still has to read message {offset}")]
+pub struct Full {
+    /// Its slot.
+    pub slot: u32,
+    /// Its process.
+    pub pid: u64,
+    /// The message that it has to read next.
+    pub offset: u64,
+}
+
+/// Why a message was not published, by a call that does not wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum TryPublishError {
+    /// A subscriber is in the way.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// The message can never be published to this topic.
+    #[error("a message of {length_bytes} bytes is too long: at most {max_bytes} fit here")]
+    TooLong {
+        /// Its length.
+        length_bytes: u64,
+        /// What is possible.
+        max_bytes: u64,
+    },
+    /// The bus was removed.
+    #[error("the bus was removed: create it again")]
+    Closed,
+}
+
+/// Why a message was not published, by a call that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum PublishError {
+    /// The message can never be published to this topic.
+    #[error("a message of {length_bytes} bytes is too long: at most {max_bytes} fit here")]
+    TooLong {
+        /// Its length.
+        length_bytes: u64,
+        /// What is possible.
+        max_bytes: u64,
+    },
+    /// The bus was removed.
+    #[error("the bus was removed: create it again")]
+    Closed,
+    /// The call would have to wait, and an agent must not.
+    #[error("{0}; an agent must not wait for that: use try_publish and come back")]
+    InsideAgent(Full),
+}

@@ -1,0 +1,160 @@
+//! Counters, as anyone can read them who may read the topic.
+
+use crate::bus::topic::{Topic, TopicError};
+use crate::log::memory::Memory;
+use crate::log::pages::{self, PAGE_BYTES, SLOTS};
+use crate::log::ring::Ring;
+use crate::log::{seek, walk};
+use crate::shm::error::FileError;
+use crate::shm::lock;
+use crate::shm::map::Access;
+use crate::sync::Ordering;
+
+/// What a topic has done so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicStat {
+    /// Its partitions, in order.
+    pub partitions: Vec<PartitionStat>,
+}
+
+/// What a partition has done so far: exact at the moment of reading, also at one message a second.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionStat {
+    /// Offset that the next message gets; as offsets start at 0, the number of messages and gaps
+    /// so far.
+    pub next_offset: u64,
+    /// Offset of the first message of the oldest block that the ring holds.
+    pub earliest_offset: u64,
+    /// Bytes of log so far.
+    pub position: u64,
+    /// Payload bytes so far.
+    pub payload_bytes: u64,
+    /// How many publishers there have been.
+    pub epoch: u64,
+    /// Pid of the publisher, while there is one.
+    pub publisher_pid: Option<u64>,
+    /// How often the publisher found a subscriber in its way.
+    pub full_waits: u64,
+    /// Reliable subscribers that it went on without, as they were too slow or their cursor was
+    /// impossible.
+    pub evictions: u64,
+    /// Reliable subscribers that it went on without, as they had died.
+    pub reclaimed: u64,
+    /// The reliable subscribers. The publisher knows nothing of lossy ones: their counters are
+    /// theirs, see [`Subscriber::counters`](crate::Subscriber::counters).
+    pub subscribers: Vec<SubscriberStat>,
+}
+
+/// What a reliable subscriber has done so far, as of the last block that it left, or as of now when
+/// it has read everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubscriberStat {
+    /// Its slot.
+    pub slot: u32,
+    /// Its process.
+    pub pid: u64,
+    /// Offset of the message that it reads next.
+    pub offset: u64,
+    /// Messages that it has still to read.
+    pub lag: u64,
+    /// Messages that it has read.
+    pub messages: u64,
+    /// Their payload bytes.
+    pub payload_bytes: u64,
+    /// Messages that it was told are lost.
+    pub lost: u64,
+}
+
+impl TopicStat {
+    pub(crate) fn read(topic: &Topic) -> Result<TopicStat, TopicError> {
+        let partitions =
+            (0..topic.partitions()).map(|partition| PartitionStat::read(topic, partition));
+        Ok(TopicStat { partitions: partitions.collect::<Result<_, _>>()? })
+    }
+}
+
+impl PartitionStat {
+    fn read(topic: &Topic, partition: u32) -> Result<PartitionStat, TopicError> {
+        let files = topic.files(partition)?;
+        let ring = files.ring(Access::ReadOnly)?;
+        let page = files.publisher_page(Access::ReadOnly)?;
+        let cursors = files.cursors()?;
+        let head = Head::read(&ring, &page)?;
+        let is_held = |file: std::fs::File, byte| {
+            lock::is_held(&file, byte)
+                .map_err(|error| FileError::from_io("see the locks of", topic.name().as_ref(), error))
+        };
+        let field = |field| page.load(field, Ordering::Relaxed);
+        let has_publisher = is_held(files.publisher_file(false)?, 0)?;
+        let mut subscribers = Vec::new();
+        for slot in 0..SLOTS as u64 {
+            let at = slot * PAGE_BYTES / 8;
+            let field = |field| cursors.load(at + field, Ordering::Relaxed);
+            if field(pages::cursor::STATE) & 1 == 0 || !is_held(files.cursors_file(false)?, slot)? {
+                continue;
+            }
+            let offset = field(pages::cursor::OFFSET);
+            subscribers.push(SubscriberStat {
+                slot: slot as u32,
+                pid: field(pages::cursor::PID),
+                offset,
+                lag: head.next_offset.saturating_sub(offset),
+                messages: field(pages::cursor::MESSAGES),
+                payload_bytes: field(pages::cursor::BYTES),
+                lost: field(pages::cursor::LOST),
+            });
+        }
+        Ok(PartitionStat {
+            next_offset: head.next_offset,
+            earliest_offset: head.earliest_offset,
+            position: head.position,
+            payload_bytes: head.payload_bytes,
+            epoch: field(pages::publisher::EPOCH),
+            publisher_pid: has_publisher.then(|| field(pages::publisher::PID)),
+            full_waits: field(pages::publisher::FULL_WAITS),
+            evictions: field(pages::publisher::EVICTIONS),
+            reclaimed: field(pages::publisher::RECLAIMED),
+            subscribers,
+        })
+    }
+}
+
+/// The end of the log, found by walking its newest block.
+struct Head {
+    next_offset: u64,
+    earliest_offset: u64,
+    position: u64,
+    payload_bytes: u64,
+}
+
+impl Head {
+    fn read(ring: &Ring, page: &Memory) -> Result<Head, TopicError> {
+        loop {
+            let reserved = page.load(pages::publisher::RESERVED, Ordering::Acquire);
+            let reserved = seek::check_reserved(reserved)?;
+            let Some(newest) = seek::newest(ring, reserved)? else {
+                return Ok(Head {
+                    next_offset: 0,
+                    earliest_offset: 0,
+                    position: 0,
+                    payload_bytes: 0,
+                });
+            };
+            let before = page.load(pages::publisher::bytes_before(newest), Ordering::Acquire);
+            let earliest = seek::earliest(ring, reserved).and_then(|number| ring.header(number));
+            let tail = walk::tail(ring, newest)?;
+            // While the publisher laps the walk there is no answer; it is asked again.
+            let (Some(tail), Some(earliest)) = (tail, earliest) else { continue };
+            // The count's word is used again just before block newest + BYTES_WORDS is entered.
+            if ring.header(newest + pages::publisher::BYTES_WORDS - 1).is_some() {
+                continue;
+            }
+            return Ok(Head {
+                next_offset: tail.resume.offset,
+                earliest_offset: earliest.first_offset,
+                position: tail.resume.position,
+                payload_bytes: before.wrapping_add(tail.resume.payload_bytes),
+            });
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Settings for a subscriber, and opening it.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::bus::channel::Channel;
+use crate::bus::descriptor::{SlowSubscriber, WakeUp};
+use crate::bus::liveness::Liveness;
+use crate::bus::message::Origin;
+use crate::bus::subscriber::Subscriber;
+use crate::bus::topic::{Topic, TopicError};
+use crate::log::lane::{Lane, StartAt, StartError};
+use crate::log::pages;
+use crate::log::seat::Seat;
+use crate::runtime::IdleStrategy;
+use crate::shm::error::FileError;
+use crate::shm::lock::Lock;
+use crate::shm::map::Access;
+use crate::sync::Ordering;
+
+/// How a subscriber relates to the publisher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// The publisher does not know of it and never waits for it. It may be overrun, and is then
+    /// told exactly what it lost. Needs read permission only.
+    #[default]
+    Lossy,
+    /// The publisher waits for it, or evicts it, as the topic's policy says. Needs write
+    /// permission.
+    Reliable,
+}
+
+/// In which order a subscriber of several partitions hands out messages. Within a partition it is
+/// always that of the offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// As they come.
+    #[default]
+    Arrival,
+    /// By timestamp. As long as some partition has nothing, a message is held back, for `hold` at
+    /// most; one that comes later than that is handed out at once and counted as late.
+    Timestamp {
+        /// How long a message is held back at most.
+        hold: Duration,
+    },
+}
+
+/// Settings for a subscriber: by default lossy, live, of all partitions, in order of arrival.
+#[derive(Debug, Clone)]
+#[must_use = "settings subscribe to nothing until they are opened"]
+pub struct SubscriberBuilder {
+    topics: Vec<(Topic, Option<u32>)>,
+    mode: Mode,
+    start_at: StartAt,
+    order: Order,
+    idle: IdleStrategy,
+}
+
+impl SubscriberBuilder {
+    pub(crate) fn new(topic: Topic) -> SubscriberBuilder {
+        SubscriberBuilder {
+            topics: vec![(topic, None)],
+            mode: Mode::default(),
+            start_at: StartAt::default(),
+            order: Order::default(),
+            idle: IdleStrategy::default(),
+        }
+    }
+
+    /// Adds another topic; its messages have the next [`Origin::topic`].
+    pub fn and(mut self, topic: &Topic) -> SubscriberBuilder {
+        self.topics.push((topic.clone(), None));
+        self
+    }
+
+    /// Only this partition of the topic that was added last.
+    pub fn partition(mut self, partition: u32) -> SubscriberBuilder {
+        if let Some((_, only)) = self.topics.last_mut() {
+            *only = Some(partition);
+        }
+        self
+    }
+
+    /// How it relates to the publisher.
+    pub fn mode(mut self, mode: Mode) -> SubscriberBuilder {
+        self.mode = mode;
+        self
+    }
+
+    /// The publisher waits for it: [`Mode::Reliable`].
+    pub fn reliable(self) -> SubscriberBuilder {
+        self.mode(Mode::Reliable)
+    }
+
+    /// Where it starts.
+    pub fn start_at(mut self, start_at: StartAt) -> SubscriberBuilder {
+        self.start_at = start_at;
+        self
+    }
+
+    /// In which order messages of several partitions come.
+    pub fn order(mut self, order: Order) -> SubscriberBuilder {
+        self.order = order;
+        self
+    }
+
+    /// What waiting calls do while there is nothing.
+    pub fn idle(mut self, idle: IdleStrategy) -> SubscriberBuilder {
+        self.idle = idle;
+        self
+    }
+
+    /// Subscribes.
+    ///
+    /// # Errors
+    /// [`SubscribeError`].
+    pub fn open(self) -> Result<Subscriber, SubscribeError> {
+        let mut channels = Vec::new();
+        for (index, (topic, only)) in self.topics.iter().enumerate() {
+            let partitions = match only {
+                Some(partition) => *partition..*partition + 1,
+                None => 0..topic.partitions(),
+            };
+            for partition in partitions {
+                let origin = Origin { topic: index as u32, partition };
+                channels.push(self.open_channel(topic, origin)?);
+            }
+        }
+        Ok(Subscriber::new(channels, self.order, self.idle))
+    }
+
+    fn open_channel(&self, topic: &Topic, origin: Origin) -> Result<Channel, SubscribeError> {
+        let partition = origin.partition;
+        let files = topic.files(partition)?;
+        let ring = files.ring(Access::ReadOnly)?;
+        let is_reliable = self.mode == Mode::Reliable;
+        let wants_wake = topic.wake_up() == WakeUp::Prompt;
+        let access = if is_reliable { Access::ReadWrite } else { Access::ReadOnly };
+        let pages = match files.subscriber_pages(if wants_wake { Access::ReadWrite } else { access }) {
+            // Who may only read can still look again every now and then.
+            Err(TopicError::File(FileError::Denied { .. })) if !is_reliable => {
+                files.subscriber_pages(Access::ReadOnly)?
+            }
+            pages => pages?,
+        };
+        if pages.control.load(pages::control::CLOSED, Ordering::Acquire) != 0 {
+            return Err(SubscribeError::Closed);
+        }
+        let failed = |error| match error {
+            StartError::Future { offset, next } => SubscribeError::Future { partition, offset, next },
+            StartError::Damaged(damaged) => SubscribeError::Topic(damaged.into()),
+        };
+        let (lane, lock) = if is_reliable {
+            let slots = 0..u64::from(topic.reliable_max());
+            let lock = Lock::try_exclusive(|| files.cursors_file(true), slots)
+                .map_err(TopicError::from)?
+                .ok_or_else(|| SubscribeError::NoSlot {
+                    topic: topic.name().to_owned(),
+                    partition,
+                    reliable_max: topic.reliable_max(),
+                })?;
+            let page = files.cursor_page(lock.byte())?;
+            for counter in [pages::cursor::MESSAGES, pages::cursor::BYTES, pages::cursor::LOST] {
+                page.store(counter, 0, Ordering::Relaxed);
+            }
+            page.store(pages::cursor::PID, u64::from(std::process::id()), Ordering::Relaxed);
+            let seat = Seat::new(pages.clone(), page, lock.byte() as usize, ring.bytes_len());
+            let is_waited_for = topic.slow_subscriber() == SlowSubscriber::Wait;
+            let lane = Lane::reliable(ring, &pages, seat, self.start_at, is_waited_for);
+            (lane.map_err(failed)?, Some(lock))
+        } else {
+            (Lane::lossy(ring, &pages, self.start_at).map_err(failed)?, None)
+        };
+        let file = files.publisher_file(false).map_err(TopicError::from)?;
+        let liveness = Liveness::new(file, pages.publisher.clone());
+        Ok(Channel::new(lane, lock, origin, &pages, liveness, wants_wake, topic.bus().living()))
+    }
+}
+
+/// Why a subscriber could not be opened.
+#[derive(Debug, Error)]
+pub enum SubscribeError {
+    /// All slots for reliable subscribers are taken.
+    #[error(
+        "partition {partition} of topic {topic} has {reliable_max} reliable subscribers, which is \
+         all that it admits: stop one of them, or subscribe lossily"
+    )]
+    NoSlot {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// How many it admits.
+        reliable_max: u32,
+    },
+    /// The offset to start at was not published yet.
+    #[error(
+        "partition {partition} has no message {offset} yet: the next one is {next}; start at \
+         that, or live"
+    )]
+    Future {
+        /// The partition.
+        partition: u32,
+        /// The offset asked for.
+        offset: u64,
+        /// The offset that the next message gets.
+        next: u64,
+    },
+    /// The bus was removed.
+    #[error("the bus was removed: create it again")]
+    Closed,
+    /// The topic's files.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+}

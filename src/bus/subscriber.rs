@@ -1,0 +1,444 @@
+//! The subscriber: the reading end of one or several partitions.
+
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use crate::bus::channel::{Channel, Polled};
+use crate::bus::merge::Merge;
+use crate::bus::message::{Event, Flow, Message, Notice, OwnedMessage};
+use crate::bus::subscribe::Order;
+use crate::bus::waiting::Waiting;
+use crate::runtime::{IdleStrategy, Step, inside_agent};
+use crate::shm::futex;
+
+/// How often the publishers' lives and the bus's end are looked at while there is nothing.
+const LOOK_AROUND: Duration = Duration::from_millis(100);
+
+/// Polls that find nothing between two looks at the clock.
+const POLLS_PER_CLOCK: u32 = 1024;
+
+/// Longest sleep that a publisher is to end: then its life is looked at.
+const PROMPT_SLEEP: Duration = Duration::from_millis(100);
+
+/// The reading end of one or several partitions.
+///
+/// Messages come by [`poll`](Subscriber::poll), [`batch`](Subscriber::batch),
+/// [`receive`](Subscriber::receive) or [`messages`](Subscriber::messages), in any mixture. A
+/// reliable subscriber of a topic that waits for slow subscribers reads the ring's own bytes;
+/// every other one gets copies that were validated first. Either way a message is borrowed until
+/// the next call, and nothing is allocated after the start.
+///
+/// Dropping it lets the publisher go on without it.
+#[derive(Debug)]
+pub struct Subscriber {
+    channels: Vec<Channel>,
+    merge: Option<Merge>,
+    idle: IdleStrategy,
+    /// Channel that is looked at first.
+    first: usize,
+    /// Channel whose event was handed out by `receive`, to be consumed by the next call.
+    received: Option<usize>,
+    empty_polls: u32,
+    looked_around: Instant,
+    /// Words to sleep on: one a channel, set aside here so that sleeping allocates nothing.
+    kept: Vec<u32>,
+}
+
+impl Subscriber {
+    pub(crate) fn new(channels: Vec<Channel>, order: Order, idle: IdleStrategy) -> Subscriber {
+        let merge = match order {
+            Order::Arrival => None,
+            Order::Timestamp { hold } => Some(Merge::new(hold, channels.len())),
+        };
+        let kept = Vec::with_capacity(channels.len());
+        Subscriber {
+            channels,
+            merge,
+            idle,
+            first: 0,
+            received: None,
+            empty_polls: 0,
+            looked_around: Instant::now(),
+            kept,
+        }
+    }
+
+    /// Hands up to `limit` events to `handler` and returns how many were consumed. Never waits.
+    ///
+    /// The handler answers with a [`Flow`], or with nothing, which means [`Flow::Next`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let topic = tickcast::Bus::open("md")?.open_topic("trades")?;
+    /// use tickcast::Event;
+    ///
+    /// let mut subscriber = topic.subscribe().open()?;
+    /// loop {
+    ///     let count = subscriber.poll(256, |event| match event {
+    ///         Event::Message(message) => println!("{}", message.offset),
+    ///         Event::Notice(notice) => eprintln!("{notice}"),
+    ///     });
+    ///     if count == 0 {
+    ///         std::hint::spin_loop();
+    ///     }
+    /// }
+    /// # #[allow(unreachable_code)]
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn poll<R: Into<Flow>>(
+        &mut self,
+        limit: usize,
+        mut handler: impl FnMut(Event<'_>) -> R,
+    ) -> usize {
+        self.settle();
+        let count = if self.merge.is_some() {
+            self.poll_merged(limit, &mut handler)
+        } else if let [channel] = &mut self.channels[..] {
+            channel.poll(limit, &mut handler).count
+        } else {
+            self.poll_arrived(limit, &mut handler)
+        };
+        if count > 0 {
+            self.empty_polls = 0;
+        } else if limit > 0 && self.look_around(false) {
+            return self.poll_arrived(limit, &mut handler);
+        }
+        count
+    }
+
+    fn poll_arrived<R: Into<Flow>>(
+        &mut self,
+        limit: usize,
+        handler: &mut impl FnMut(Event<'_>) -> R,
+    ) -> usize {
+        let mut total = 0;
+        for _ in 0..self.channels.len() {
+            let index = self.first;
+            self.first = (index + 1) % self.channels.len();
+            let Polled { count, stopped } = self.channels[index].poll(limit - total, handler);
+            total += count;
+            if stopped || total == limit {
+                break;
+            }
+        }
+        total
+    }
+
+    fn poll_merged<R: Into<Flow>>(
+        &mut self,
+        limit: usize,
+        handler: &mut impl FnMut(Event<'_>) -> R,
+    ) -> usize {
+        let mut count = 0;
+        while count < limit
+            && let Some(index) = self.pick()
+        {
+            let flow = handler(self.channels[index].event()).into();
+            if flow == Flow::Retry {
+                break;
+            }
+            self.consume(index);
+            count += 1;
+            if flow == Flow::Stop {
+                break;
+            }
+        }
+        count
+    }
+
+    /// The messages that can be had together without waiting: up to the end of a block, or of what
+    /// is committed. What is not taken from the batch comes again. In order of timestamps a batch
+    /// has one message.
+    ///
+    /// A batch and all that was taken from it borrow the subscriber:
+    ///
+    /// ```compile_fail
+    /// # let topic = tickcast::Bus::open("md")?.open_topic("trades")?;
+    /// # let mut subscriber = topic.subscribe().open()?;
+    /// let first = subscriber.batch()?.next();
+    /// subscriber.poll(1, |_| ());
+    /// println!("{first:?}"); // would be overwritten by now
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A [`Notice`], if that comes next; it is consumed.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let topic = tickcast::Bus::open("md")?.open_topic("trades")?;
+    /// # let mut subscriber = topic.subscribe().open()?;
+    /// for message in subscriber.batch()? {
+    ///     println!("{} {:?}", message.offset, message.payload);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn batch(&mut self) -> Result<Batch<'_>, Notice> {
+        self.settle();
+        let Some(index) = self.pick().or_else(|| self.pick_after_look(false)) else {
+            return Ok(Batch { run: None, left: 0 });
+        };
+        self.empty_polls = 0;
+        let notice = match self.channels[index].event() {
+            Event::Notice(notice) => Some(notice),
+            Event::Message(_) => None,
+        };
+        if let Some(notice) = notice {
+            self.consume(index);
+            return Err(notice);
+        }
+        let left = if self.merge.is_some() { 1 } else { usize::MAX };
+        if left == 1 {
+            let timestamp_ns = self.channels[index].timestamp_ns();
+            if let Some(merge) = &mut self.merge {
+                merge.consumed(index, timestamp_ns);
+            }
+        }
+        let channel = &self.channels[index];
+        Ok(Batch { run: Some(Run { messages: channel.run(), channel }), left })
+    }
+
+    /// Waits for the next event, as the idle strategy says; `timeout`: `None` waits for as long as
+    /// it takes. Returns `None` when the time is over. The event is consumed by the next call.
+    ///
+    /// # Errors
+    /// [`ReceiveError::InsideAgent`] inside an agent's `poll`, [`ReceiveError::Finished`] when
+    /// nothing will ever come.
+    pub fn receive(&mut self, timeout: Option<Duration>) -> Result<Option<Event<'_>>, ReceiveError> {
+        self.settle();
+        let Some(index) = self.wait(timeout)? else { return Ok(None) };
+        self.received = Some(index);
+        Ok(Some(self.channels[index].event()))
+    }
+
+    /// Waits for messages for ever, and hands them out with their bytes copied; a notice is an
+    /// `Err` in its place. Ends when nothing more can come from any partition.
+    ///
+    /// # Errors
+    /// [`ReceiveError::InsideAgent`] inside an agent's `poll`.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let topic = tickcast::Bus::open("md")?.open_topic("trades")?;
+    /// # let mut subscriber = topic.subscribe().open()?;
+    /// for message in subscriber.messages()? {
+    ///     match message {
+    ///         Ok(message) => println!("{} {:?}", message.offset, message.payload),
+    ///         Err(notice) => eprintln!("{notice}"),
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn messages(&mut self) -> Result<Messages<'_>, ReceiveError> {
+        if inside_agent() {
+            return Err(ReceiveError::InsideAgent);
+        }
+        Ok(Messages { subscriber: self })
+    }
+
+    /// Whether every partition that is subscribed to has a publisher. A system call each.
+    pub fn publisher_alive(&self) -> bool {
+        self.channels.iter().all(Channel::publisher_alive)
+    }
+
+    /// Whether nothing will ever come: every partition's last notice was handed out.
+    pub fn is_finished(&self) -> bool {
+        self.channels.iter().all(Channel::is_finished)
+    }
+
+    /// What was handed out so far, all partitions together.
+    pub fn counters(&self) -> SubscriberCounters {
+        let mut sum = SubscriberCounters {
+            late: self.merge.as_ref().map_or(0, Merge::late),
+            ..SubscriberCounters::default()
+        };
+        for channel in &self.channels {
+            sum.messages += channel.counters.messages.get();
+            sum.bytes += channel.counters.bytes.get();
+            sum.lost += channel.counters.lost.get();
+        }
+        sum
+    }
+
+    /// Offset of the next message of each partition, in the order in which they were subscribed
+    /// to.
+    pub fn offsets(&self) -> impl Iterator<Item = (crate::Origin, u64)> + '_ {
+        self.channels.iter().map(|channel| (channel.origin(), channel.offset()))
+    }
+
+    /// Consumes what `receive` handed out.
+    #[inline]
+    fn settle(&mut self) {
+        if let Some(index) = self.received.take() {
+            self.consume(index);
+        }
+    }
+
+    fn consume(&mut self, index: usize) {
+        if let Some(merge) = &mut self.merge {
+            let timestamp_ns = self.channels[index].timestamp_ns();
+            merge.consumed(index, timestamp_ns);
+        }
+        self.channels[index].consume();
+    }
+
+    /// The channel whose event comes next.
+    fn pick(&mut self) -> Option<usize> {
+        if let Some(merge) = &mut self.merge {
+            return merge.pick(&mut self.channels);
+        }
+        for _ in 0..self.channels.len() {
+            let index = self.first;
+            self.first = (index + 1) % self.channels.len();
+            if self.channels[index].ready() {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    fn pick_after_look(&mut self, now: bool) -> Option<usize> {
+        if self.look_around(now) { self.pick() } else { None }
+    }
+
+    /// Every now and then, or `now`: looks at what is not looked at for each message. Returns
+    /// whether there is an event because of it.
+    fn look_around(&mut self, now: bool) -> bool {
+        self.empty_polls += 1;
+        if !now && self.empty_polls < POLLS_PER_CLOCK {
+            return false;
+        }
+        self.empty_polls = 0;
+        let time = Instant::now();
+        if time - self.looked_around < LOOK_AROUND {
+            return false;
+        }
+        self.looked_around = time;
+        self.channels.iter_mut().fold(false, |found, channel| channel.look_around() | found)
+    }
+
+    /// Waits for an event and says whose it is.
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<Option<usize>, ReceiveError> {
+        if let Some(index) = self.pick() {
+            self.empty_polls = 0;
+            return Ok(Some(index));
+        }
+        if inside_agent() {
+            return Err(ReceiveError::InsideAgent);
+        }
+        let mut waiting = Waiting::new(self.idle, timeout);
+        loop {
+            if self.is_finished() {
+                return Err(ReceiveError::Finished);
+            }
+            let Some(step) = waiting.step() else { return Ok(None) };
+            let slept = matches!(step, Step::Sleep(_));
+            match step {
+                Step::Sleep(bounded) => self.sleep(bounded, waiting.left()),
+                step => step.run(),
+            }
+            if let Some(index) = self.pick().or_else(|| self.pick_after_look(slept)) {
+                return Ok(Some(index));
+            }
+        }
+    }
+
+    /// Sleeps: until a publisher wakes us where that works for all channels, else for a bounded
+    /// time.
+    fn sleep(&mut self, bounded: Duration, left: Option<Duration>) {
+        // A message that is held back comes by itself.
+        let can_be_woken = self.merge.is_none()
+            && self.channels.iter().all(|channel| channel.is_finished() || channel.wake().is_some());
+        if !can_be_woken {
+            return Step::Sleep(bounded).run();
+        }
+        self.kept.clear();
+        for wake in self.channels.iter().filter_map(Channel::wake) {
+            match wake.prepare() {
+                Some(kept) => self.kept.push(kept),
+                None => return Step::Sleep(bounded).run(),
+            }
+        }
+        // Edge `wake`: after the barrier every log is looked at once more.
+        if self.channels.iter_mut().any(Channel::ready) {
+            return;
+        }
+        let timeout = left.unwrap_or(PROMPT_SLEEP).min(PROMPT_SLEEP);
+        let mut wakes = self.channels.iter().filter_map(Channel::wake).zip(&self.kept);
+        if let ([kept], Some((wake, _))) = (&self.kept[..], wakes.next()) {
+            wake.sleep(*kept, timeout);
+        } else {
+            let wakes = self.channels.iter().filter_map(Channel::wake).zip(&self.kept);
+            let words: Vec<_> = wakes.map(|(wake, kept)| (wake.word(), *kept)).collect();
+            futex::wait_any(&words, timeout);
+        }
+    }
+}
+
+/// What a subscriber has handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SubscriberCounters {
+    /// Messages.
+    pub messages: u64,
+    /// Their payload bytes.
+    pub bytes: u64,
+    /// Messages that it was told are lost.
+    pub lost: u64,
+    /// Messages that came later than they could be held back for; in order of timestamps only.
+    pub late: u64,
+}
+
+/// Messages that are handed out together; see [`Subscriber::batch`].
+pub struct Batch<'a> {
+    run: Option<Run<'a>>,
+    left: usize,
+}
+
+struct Run<'a> {
+    messages: crate::log::reader::Run<'a>,
+    channel: &'a Channel,
+}
+
+impl<'a> Iterator for Batch<'a> {
+    type Item = Message<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Message<'a>> {
+        let run = self.run.as_mut()?;
+        self.left = self.left.checked_sub(1)?;
+        let message = Message::new(run.channel.origin(), run.messages.next()?);
+        run.channel.counters.count(message.payload.len());
+        Some(message)
+    }
+}
+
+/// Messages that own their bytes; see [`Subscriber::messages`].
+#[derive(Debug)]
+pub struct Messages<'a> {
+    subscriber: &'a mut Subscriber,
+}
+
+impl Iterator for Messages<'_> {
+    type Item = Result<OwnedMessage, Notice>;
+
+    fn next(&mut self) -> Option<Result<OwnedMessage, Notice>> {
+        match self.subscriber.receive(None) {
+            Ok(Some(Event::Message(message))) => Some(Ok(message.to_owned())),
+            Ok(Some(Event::Notice(notice))) => Some(Err(notice)),
+            Ok(None) | Err(_) => None,
+        }
+    }
+}
+
+/// Why nothing can be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ReceiveError {
+    /// Inside an agent's `poll`.
+    #[error("an agent must not wait for messages: use poll and come back")]
+    InsideAgent,
+    /// Every partition's last notice was handed out.
+    #[error("nothing more can come from any partition: subscribe again")]
+    Finished,
+}

@@ -1,0 +1,218 @@
+//! One subscription to one log: a reader, the seat that gates the publisher for it where it has
+//! one, and what a stall means. Where a subscription may start is decided here.
+
+use thiserror::Error;
+
+use super::block::{block_of, block_start, is_edge};
+use super::copy::Stall;
+use super::memory::Memory;
+use super::pages::{self, Pages};
+use super::reader::{Reader, Start};
+use super::ring::Ring;
+use super::seat::Seat;
+use super::seek;
+use super::walk::{self, Damaged};
+use crate::sync::Ordering;
+
+/// Where a subscriber starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StartAt {
+    /// With the first message that is published after the subscriber has joined.
+    #[default]
+    Live,
+    /// With the oldest message that the ring still holds.
+    Earliest,
+    /// With the message of this offset. If the ring no longer holds it, the subscriber starts with
+    /// the oldest that it holds and is told what it lost.
+    Offset(u64),
+}
+
+/// Why a subscription cannot start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(crate) enum StartError {
+    #[error("offset {offset} was not published yet: the next one is {next}")]
+    Future { offset: u64, next: u64 },
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+}
+
+/// Why a subscription ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The publisher goes on without it.
+    Evicted,
+    /// The log holds something that no publisher writes.
+    Damaged(Damaged),
+}
+
+/// A subscription to one log.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    /// Peeked at and consumed from directly; an error goes to [`Lane::recover`].
+    pub(crate) reader: Reader,
+    seat: Option<Seat>,
+    ring: Ring,
+    publisher: Memory,
+    /// Position that the seat's cursor was stored at last.
+    stored: u64,
+}
+
+impl Lane {
+    /// A subscription that gates the publisher through `seat`. `is_waited_for`: the topic's policy
+    /// is to wait for slow subscribers, so nothing that the cursor protects is ever overwritten
+    /// and messages can be read in place.
+    pub(crate) fn reliable(
+        ring: Ring,
+        pages: &Pages,
+        mut seat: Seat,
+        start_at: StartAt,
+        is_waited_for: bool,
+    ) -> Result<Lane, StartError> {
+        let publisher = pages.publisher.clone();
+        let start = loop {
+            let start = match start(&ring, &publisher, start_at) {
+                Ok(Some(start)) => start,
+                Ok(None) => continue,
+                Err(error) => {
+                    seat.leave();
+                    return Err(error);
+                }
+            };
+            // The whole block is protected, also where reading starts in its middle. A publisher
+            // that sees this cursor stops there, so a second try finds the place free.
+            if seat.join(block_start(block_of(start.position))).is_ok() {
+                break start;
+            }
+        };
+        let stored = start.position;
+        let reader = if is_waited_for {
+            // SAFETY: the seat is active with its cursor at the start of the block that is read
+            // first, and `join` made sure that the publisher honours it (edge `join`). The cursor
+            // is stored in `sync` only, from `Reader::position`. The publisher of a topic with
+            // this policy overwrites a block only when all cursors have passed it (edge `leave`).
+            unsafe { Reader::in_place(ring.clone(), start) }
+        } else {
+            Reader::copied(ring.clone(), start)
+        };
+        Ok(Lane { reader, seat: Some(seat), ring, publisher, stored })
+    }
+
+    /// A subscription that the publisher knows nothing of.
+    pub(crate) fn lossy(
+        ring: Ring,
+        pages: &Pages,
+        start_at: StartAt,
+    ) -> Result<Lane, StartError> {
+        let publisher = pages.publisher.clone();
+        let start = loop {
+            if let Some(start) = start(&ring, &publisher, start_at)? {
+                break start;
+            }
+        };
+        let stored = start.position;
+        let reader = Reader::copied(ring.clone(), start);
+        Ok(Lane { reader, seat: None, ring, publisher, stored })
+    }
+
+    /// Whether the reader has left the block for which the cursor was stored.
+    #[inline]
+    pub(crate) fn has_left_block(&mut self) -> bool {
+        block_of(self.reader.position()) != block_of(self.stored)
+    }
+
+    /// Stores the cursor: on leaving a block, and when there is nothing to read.
+    ///
+    /// # Errors
+    /// [`Stop::Evicted`].
+    pub(crate) fn sync(&mut self) -> Result<(), Stop> {
+        let Some(seat) = &mut self.seat else { return Ok(()) };
+        let position = self.reader.position();
+        self.stored = position;
+        seat.store(position, self.reader.offset());
+        if seat.is_evicted() { Err(Stop::Evicted) } else { Ok(()) }
+    }
+
+    /// Goes on after a stall: half a ring behind the head. False when the publisher was faster than
+    /// that, too: to be tried again.
+    ///
+    /// # Errors
+    /// [`Stop`]: a subscription with a seat is overrun only once it is evicted.
+    #[cold]
+    pub(crate) fn recover(&mut self, stall: Stall) -> Result<bool, Stop> {
+        match stall {
+            Stall::Damaged(damaged) => return Err(Stop::Damaged(damaged)),
+            Stall::Overrun => {}
+        }
+        if let Some(seat) = &self.seat
+            && seat.is_evicted()
+        {
+            return Err(Stop::Evicted);
+        }
+        let reserved = self.publisher.load(pages::publisher::RESERVED, Ordering::Acquire);
+        let reserved = seek::check_reserved(reserved).map_err(Stop::Damaged)?;
+        let end = block_of(reserved);
+        let low = end.saturating_sub(self.ring.blocks() / 2);
+        let found = (low..end).find(|number| self.ring.header(*number).is_some());
+        if let Some(number) = found {
+            self.reader.restart(number);
+        }
+        Ok(found.is_some())
+    }
+
+    /// The seat, for its counters.
+    pub(crate) fn seat(&self) -> Option<&Seat> {
+        self.seat.as_ref()
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        if let Some(seat) = &mut self.seat {
+            seat.leave();
+        }
+    }
+}
+
+/// Finds the place for `start_at`; `None` when the publisher was faster than the search.
+fn start(
+    ring: &Ring,
+    publisher: &Memory,
+    start_at: StartAt,
+) -> Result<Option<Start>, StartError> {
+    let reserved = publisher.load(pages::publisher::RESERVED, Ordering::Acquire);
+    let reserved = seek::check_reserved(reserved)?;
+    let Some(newest) = seek::newest(ring, reserved)? else {
+        // Nothing was published yet.
+        return match start_at {
+            StartAt::Offset(offset) if offset > 0 => Err(StartError::Future { offset, next: 0 }),
+            _ => Ok(Some(Start { position: 0, offset: 0, due: None, joining: false })),
+        };
+    };
+    let number = match start_at {
+        StartAt::Live => {
+            let tail = walk::tail(ring, newest)?;
+            return Ok(tail.map(|tail| Start {
+                position: tail.resume.position,
+                offset: tail.resume.offset,
+                due: None,
+                joining: tail.train_open,
+            }));
+        }
+        StartAt::Earliest => seek::earliest(ring, reserved),
+        StartAt::Offset(offset) => {
+            let Some(tail) = walk::tail(ring, newest)? else { return Ok(None) };
+            let next = tail.resume.offset;
+            if offset > next {
+                return Err(StartError::Future { offset, next });
+            }
+            seek::earliest(ring, reserved).map(|low| seek::by_offset(ring, low, newest, offset))
+        }
+    };
+    let due = match start_at {
+        StartAt::Offset(offset) => Some(offset),
+        _ => None,
+    };
+    let Some(number) = number else { return Ok(None) };
+    debug_assert!(is_edge(block_start(number)));
+    Ok(Some(Start { position: block_start(number), offset: 0, due, joining: true }))
+}

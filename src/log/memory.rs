@@ -1,0 +1,268 @@
+//! Memory made of atomic words, on the heap or mapped from a file. Everything that processes share
+//! is reached through here, so this is the place where raw pointers become words and bytes.
+//!
+//! Only relaxed and acquire/release word accesses exist: a reader that is overrun while it copies
+//! sees old and new words mixed, which is defined behaviour, and finds out by validation.
+
+use std::sync::Arc;
+
+#[cfg(not(loom))]
+use std::ptr::NonNull;
+
+#[cfg(not(loom))]
+use crate::shm::map::{Access, Map};
+use crate::sync::{AtomicU64, Ordering, fence};
+
+/// Bytes of a word.
+pub(crate) const WORD_BYTES: u64 = 8;
+
+/// A run of words that others may read and write at the same time. Cloning shares it.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    #[cfg(not(loom))]
+    base: NonNull<AtomicU64>,
+    words: usize,
+    owner: Owner,
+}
+
+#[derive(Clone, Debug)]
+enum Owner {
+    #[cfg(not(loom))]
+    Heap { _lines: Arc<[Line]> },
+    #[cfg(not(loom))]
+    Map(Arc<Map>),
+    #[cfg(loom)]
+    Heap(Arc<[AtomicU64]>),
+}
+
+/// Heap memory is made of whole lines, so that it has the alignment of a mapping.
+#[cfg(not(loom))]
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Line {
+    _words: [AtomicU64; 8],
+}
+
+// SAFETY: `base` points into memory that `owner` keeps alive and that is only ever accessed as
+// atomic words, or as bytes under the contract of `bytes`, so any thread may hold and use it.
+#[cfg(not(loom))]
+unsafe impl Send for Memory {}
+// SAFETY: as for `Send`; all shared access is atomic.
+#[cfg(not(loom))]
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// Zeroed memory of at least `bytes` on the heap.
+    pub(crate) fn heap(bytes: u64) -> Memory {
+        #[cfg(not(loom))]
+        {
+            let count = bytes.div_ceil(64) as usize;
+            let lines: Arc<[Line]> = (0..count).map(|_| Line::default()).collect();
+            let base = NonNull::from(&*lines).cast::<AtomicU64>();
+            Memory { base, words: count * 8, owner: Owner::Heap { _lines: lines } }
+        }
+        #[cfg(loom)]
+        {
+            let words = bytes.div_ceil(WORD_BYTES) as usize;
+            let heap: Arc<[AtomicU64]> = (0..words).map(|_| AtomicU64::new(0)).collect();
+            Memory { words, owner: Owner::Heap(heap) }
+        }
+    }
+
+    /// The memory of a mapping.
+    #[cfg(not(loom))]
+    pub(crate) fn mapped(map: Map) -> Memory {
+        let words = map.len_bytes() / WORD_BYTES as usize;
+        Memory { base: map.base(), words, owner: Owner::Map(Arc::new(map)) }
+    }
+
+    /// `bytes` from byte `at` on, as a memory of its own: what a mapping of one page is to that of
+    /// the whole file.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn part(&self, at: u64, bytes: u64) -> Memory {
+        let words = self.run(at / WORD_BYTES, bytes / WORD_BYTES);
+        let base = NonNull::from(words).cast();
+        Memory { base, words: words.len(), owner: self.owner.clone() }
+    }
+
+    /// Size in bytes.
+    pub(crate) fn bytes_len(&self) -> u64 {
+        self.words as u64 * WORD_BYTES
+    }
+
+    /// Whether stores are possible; a store to a read-only mapping would be a fault.
+    pub(crate) fn is_writable(&self) -> bool {
+        match &self.owner {
+            #[cfg(not(loom))]
+            Owner::Map(map) => matches!(map.access(), Access::ReadWrite),
+            _ => true,
+        }
+    }
+
+    /// The word at `index`. For a futex, and for everything below.
+    #[inline(always)]
+    pub(crate) fn word(&self, index: u64) -> &AtomicU64 {
+        assert!(index < self.words as u64, "word {index} of {}", self.words);
+        #[cfg(not(loom))]
+        // SAFETY: `index` is within `words`, checked above, and a `usize` because `words` is.
+        let pointer = unsafe { self.base.add(index as usize) };
+        #[cfg(not(loom))]
+        // SAFETY: the pointer is in bounds of memory that `owner` keeps alive for as long as
+        // `self`, it is 8-byte aligned (mappings and lines are), and all access is atomic.
+        return unsafe { pointer.as_ref() };
+        #[cfg(loom)]
+        {
+            let Owner::Heap(heap) = &self.owner;
+            &heap[index as usize]
+        }
+    }
+
+    /// Reads one word, relaxed or with acquire.
+    ///
+    /// Acquire is a relaxed load and a fence, since of all atomic accesses only relaxed loads are
+    /// defined on memory that is mapped read-only (`std::sync::atomic`, "Atomic accesses to
+    /// read-only memory"). On x86-64 both are a plain move.
+    #[inline(always)]
+    pub(crate) fn load(&self, index: u64, ordering: Ordering) -> u64 {
+        debug_assert!(matches!(ordering, Ordering::Relaxed | Ordering::Acquire));
+        let value = self.word(index).load(Ordering::Relaxed);
+        if matches!(ordering, Ordering::Acquire) {
+            fence(Ordering::Acquire);
+        }
+        value
+    }
+
+    /// Writes one word.
+    ///
+    /// # Panics
+    /// In debug builds when the memory is read-only.
+    #[inline(always)]
+    pub(crate) fn store(&self, index: u64, value: u64, ordering: Ordering) {
+        debug_assert!(self.is_writable());
+        #[cfg(all(test, not(loom)))]
+        super::tests::kill::spend(false);
+        self.word(index).store(value, ordering);
+    }
+
+    /// Writes `bytes` from word `index` on, as relaxed word stores; the last word is filled with
+    /// zeroes.
+    ///
+    /// Where the length is a constant at the place of the call (typed publishing), the loop
+    /// becomes that many plain moves. For long payloads this is the one routine there is: a
+    /// relaxed store a word, which keeps a lossy reader's race defined.
+    #[inline(always)]
+    pub(crate) fn store_bytes(&self, index: u64, bytes: &[u8]) {
+        debug_assert!(self.is_writable());
+        let count = bytes.len().div_ceil(WORD_BYTES as usize);
+        let words = self.run(index, count as u64);
+        let mut chunks = bytes.chunks_exact(WORD_BYTES as usize);
+        let mut at = 0;
+        for chunk in &mut chunks {
+            let value = u64::from_le_bytes(chunk.try_into().expect("a chunk is 8 bytes"));
+            #[cfg(all(test, not(loom)))]
+            super::tests::kill::spend(true);
+            words[at].store(value, Ordering::Relaxed);
+            at += 1;
+        }
+        let rest = chunks.remainder();
+        if !rest.is_empty() {
+            let mut last = [0; WORD_BYTES as usize];
+            last[..rest.len()].copy_from_slice(rest);
+            words[at].store(u64::from_le_bytes(last), Ordering::Relaxed);
+        }
+    }
+
+    /// Writes `bytes` at byte `at`, wherever that lies in a word. The bytes around them stay: the
+    /// caller is the only one who stores here, so a load and a store will do.
+    pub(crate) fn patch_bytes(&self, at: u64, bytes: &[u8]) {
+        let (mut at, mut rest) = (at, bytes);
+        while !rest.is_empty() {
+            let place = (at % WORD_BYTES) as usize;
+            let (part, behind) = rest.split_at(rest.len().min(WORD_BYTES as usize - place));
+            let index = at / WORD_BYTES;
+            let mut word = self.load(index, Ordering::Relaxed).to_le_bytes();
+            word[place..place + part.len()].copy_from_slice(part);
+            self.store(index, u64::from_le_bytes(word), Ordering::Relaxed);
+            at += part.len() as u64;
+            rest = behind;
+        }
+    }
+
+    /// Copies words from `index` on into `to`, as relaxed loads.
+    #[inline(always)]
+    pub(crate) fn load_words(&self, index: u64, to: &mut [u64]) {
+        let words = self.run(index, to.len() as u64);
+        for (to, word) in to.iter_mut().zip(words) {
+            *to = word.load(Ordering::Relaxed);
+        }
+    }
+
+    /// `count` words from `index` on.
+    #[inline(always)]
+    fn run(&self, index: u64, count: u64) -> &[AtomicU64] {
+        let len = self.words as u64;
+        assert!(index <= len && count <= len - index, "words {index} + {count} of {len}");
+        #[cfg(not(loom))]
+        // SAFETY: the start is within the memory or one past its end, checked above.
+        let pointer = unsafe { self.base.add(index as usize) };
+        #[cfg(not(loom))]
+        // SAFETY: the run is in bounds (checked above) of memory that `owner` keeps alive for as
+        // long as `self`; atomics may be shared, so no exclusive reference is in the way.
+        return unsafe { std::slice::from_raw_parts(pointer.as_ptr(), count as usize) };
+        #[cfg(loom)]
+        {
+            let Owner::Heap(heap) = &self.owner;
+            &heap[index as usize..][..count as usize]
+        }
+    }
+
+    /// The `length` bytes from word `index` on, in place.
+    ///
+    /// # Safety
+    /// Nobody may write to any of these bytes for as long as the slice lives, and their last
+    /// write must happen before this call.
+    #[cfg(not(loom))]
+    #[inline(always)]
+    pub(crate) unsafe fn bytes(&self, index: u64, length: u64) -> &[u8] {
+        let words = self.run(index, length.div_ceil(WORD_BYTES));
+        // SAFETY: the run covers `length` initialised bytes; the caller says that nobody writes to
+        // them meanwhile, and atomics have no padding.
+        unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u8>(), length as usize) }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn bytes_come_back_and_touch_nothing_else(
+            bytes in prop::collection::vec(any::<u8>(), 0..200), index in 0u64..32,
+        ) {
+            let memory = Memory::heap(64 * 8);
+            for at in 0..64 {
+                memory.store(at, u64::MAX, Ordering::Relaxed);
+            }
+            memory.store_bytes(index, &bytes);
+            // SAFETY: this thread alone knows the memory, and does not write any more.
+            let read = unsafe { memory.bytes(index, bytes.len() as u64) };
+            prop_assert_eq!(read, &bytes[..]);
+            let end = index + (bytes.len() as u64).div_ceil(8);
+            for at in (0..index).chain(end..64) {
+                prop_assert_eq!(memory.load(at, Ordering::Relaxed), u64::MAX);
+            }
+            let mut words = vec![0; bytes.len().div_ceil(8)];
+            memory.load_words(index, &mut words);
+            let copied: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+            prop_assert_eq!(&copied[..bytes.len()], &bytes[..]);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "word 64 of 64")]
+    fn a_word_past_the_end_is_our_bug() {
+        Memory::heap(512).load(64, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,343 @@
+//! The reading end of a log in a ring: from frames to messages. Who may read in place, and what a
+//! stall means for a subscriber, is decided by the caller.
+
+use std::cell::Cell;
+
+use super::block::{BLOCK_HEADER_BYTES, block_of, block_start, is_edge};
+use super::copy::Stall;
+use super::frame::{CommitWord, HEADER_BYTES, Kind};
+use super::ring::Ring;
+use super::source::Source;
+use super::train::Train;
+use super::walk::{Checked, Damaged, check, check_gap};
+use crate::sync::Ordering;
+
+/// Something that stands in the log for its readers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Frame<'a> {
+    Message(RawMessage<'a>),
+    /// Offsets that no message was or will be seen for. `cause` is a gap frame's own, or `None`
+    /// where this reader was overrun.
+    Lost { from: u64, to: u64, cause: Option<u64> },
+    Control { payload: &'a [u8] },
+}
+
+/// A message as the log knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RawMessage<'a> {
+    pub(crate) offset: u64,
+    pub(crate) timestamp_ns: u64,
+    pub(crate) flags: u8,
+    pub(crate) payload: &'a [u8],
+}
+
+/// Where a reader starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// Position of a frame, or of a block's start.
+    pub(crate) position: u64,
+    /// Offset of the next message there; taken from the block's header at a block's start.
+    pub(crate) offset: u64,
+    /// Offset of the first message to hand out: what lies before is passed over, and what is
+    /// missing from there on is reported. `None`: whatever comes first.
+    pub(crate) due: Option<u64>,
+    /// Whether fragments may come first whose beginning is not there to be seen.
+    pub(crate) joining: bool,
+}
+
+/// What `consume` will make of position and offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Next {
+    position: u64,
+    offset: u64,
+}
+
+/// A reader of one log.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    source: Source,
+    /// Position of the next frame; a block's start when that block is not entered yet.
+    position: u64,
+    offset: u64,
+    due: Option<u64>,
+    joining: bool,
+    train: Train,
+    next: Next,
+    /// What a run took, to be settled by the next call.
+    taken: Cell<Option<Next>>,
+}
+
+impl Reader {
+    /// A reader of the ring's own bytes.
+    ///
+    /// # Safety
+    /// From now on, for as long as the reader lives and as far as it has not moved on, nobody may
+    /// overwrite the block of its position or any later one: it is gated by a seat whose cursor is
+    /// never stored above [`Reader::position`], on a topic whose slow subscribers are waited for.
+    pub(crate) unsafe fn in_place(ring: Ring, start: Start) -> Reader {
+        // SAFETY: handed on to the caller.
+        Reader::new(unsafe { Source::in_place(ring) }, start)
+    }
+
+    /// A reader that may be overrun, and hands out validated copies.
+    pub(crate) fn copied(ring: Ring, start: Start) -> Reader {
+        Reader::new(Source::copied(ring), start)
+    }
+
+    fn new(mut source: Source, start: Start) -> Reader {
+        let Start { position, offset, due, joining } = start;
+        let train = Train::new(source.ring().message_bytes_max());
+        source.restart(position);
+        Reader {
+            source,
+            position,
+            offset,
+            due,
+            joining,
+            train,
+            next: Next { position, offset },
+            taken: Cell::new(None),
+        }
+    }
+
+    /// Everything before this is done with.
+    pub(crate) fn position(&mut self) -> u64 {
+        self.settle();
+        self.position
+    }
+
+    /// Offset of the next message, as far as is known.
+    pub(crate) fn offset(&self) -> u64 {
+        let offset = self.taken.get().map_or(self.offset, |taken| taken.offset);
+        self.due.map_or(offset, |due| due.max(offset))
+    }
+
+    /// Goes on from the start of block `number` after an overrun: what is missing up to the first
+    /// message that begins there is reported as lost.
+    pub(crate) fn restart(&mut self, number: u64) {
+        self.due = self.due.or((!self.joining).then_some(self.offset));
+        self.joining = true;
+        self.train.clear();
+        self.position = block_start(number);
+    }
+
+    /// The next thing in the log, again and again until it is consumed.
+    ///
+    /// # Errors
+    /// [`Stall::Overrun`] when the reader copies and was too slow; the caller restarts it.
+    #[inline]
+    pub(crate) fn peek(&mut self) -> Result<Option<Frame<'_>>, Stall> {
+        self.settle();
+        if self.train.is_complete() {
+            return Ok(self.assembled());
+        }
+        loop {
+            if is_edge(self.position) && !self.enter()? {
+                return Ok(None);
+            }
+            let Some(word) = self.source.fetch(self.position)? else { return Ok(None) };
+            let frame = check(word, self.position, self.offset)?;
+            if frame.kind == Kind::Message && self.due.is_none() {
+                self.joining = false;
+                self.next = Next { position: frame.end, offset: self.offset + 1 };
+                return Ok(Some(Frame::Message(self.message(self.position, self.offset, word))));
+            }
+            if self.peek_rare(word, frame)? {
+                return Ok(self.rare(word, frame.kind));
+            }
+        }
+    }
+
+    /// Everything that is not a plain message that was due. Returns whether there is something to
+    /// hand out; otherwise the reader has moved on.
+    #[cold]
+    fn peek_rare(&mut self, word: CommitWord, frame: Checked) -> Result<bool, Stall> {
+        let at = self.position;
+        let damaged = |what| Stall::Damaged(Damaged::new(at, what));
+        let mut last = self.offset;
+        if frame.kind == Kind::Gap {
+            last = check_gap(at, self.gap(), self.offset)?;
+        }
+        if matches!(frame.kind, Kind::Message | Kind::First | Kind::Gap | Kind::Control) {
+            self.joining = false;
+            match self.due {
+                Some(due) if due < self.offset => {
+                    self.next = Next { position: at, offset: self.offset };
+                    return Ok(true);
+                }
+                Some(due) if due > last && frame.kind != Kind::Control => {
+                    // Before the start: passed over. Of a train the rest will follow.
+                    self.joining = frame.kind == Kind::First;
+                    self.offset = if self.joining { last } else { last + 1 };
+                    self.position = frame.end;
+                    return Ok(false);
+                }
+                _ => {}
+            }
+        }
+        let payload = || self.source.bytes(at + HEADER_BYTES, word.length());
+        match frame.kind {
+            Kind::Message | Kind::Gap => {
+                self.next = Next { position: frame.end, offset: last + 1 };
+                return Ok(true);
+            }
+            Kind::Control => {
+                self.next = Next { position: frame.end, offset: self.offset };
+                return Ok(true);
+            }
+            Kind::First => {
+                let timestamp_ns = self.source.load(at + 8);
+                self.train.first(timestamp_ns, word.flags(), payload()).map_err(damaged)?;
+            }
+            Kind::Middle => self.train.add(payload()).map_err(damaged)?,
+            Kind::Last => {
+                if self.train.last(payload()).map_err(damaged)? {
+                    self.next = Next { position: frame.end, offset: self.offset + 1 };
+                    return Ok(true);
+                }
+                if !self.joining {
+                    return Err(damaged("a last fragment without a first one"));
+                }
+                self.offset += 1;
+            }
+            Kind::Abort => self.train.clear(),
+            Kind::Padding => {}
+        }
+        self.position = frame.end;
+        Ok(false)
+    }
+
+    /// What `peek_rare` found.
+    fn rare(&self, word: CommitWord, kind: Kind) -> Option<Frame<'_>> {
+        if self.train.is_complete() {
+            return self.assembled();
+        }
+        if let Some(from) = self.due
+            && self.next.position == self.position
+        {
+            return Some(Frame::Lost { from, to: self.offset - 1, cause: None });
+        }
+        Some(match kind {
+            Kind::Gap => {
+                let [from, to, cause] = self.gap();
+                let from = self.due.map_or(from, |due| due.max(from));
+                Frame::Lost { from, to, cause: Some(cause) }
+            }
+            Kind::Control => {
+                let payload = self.source.bytes(self.position + HEADER_BYTES, word.length());
+                Frame::Control { payload }
+            }
+            _ => Frame::Message(self.message(self.position, self.offset, word)),
+        })
+    }
+
+    #[inline(always)]
+    fn message(&self, position: u64, offset: u64, word: CommitWord) -> RawMessage<'_> {
+        RawMessage {
+            offset,
+            timestamp_ns: self.source.load(position + 8),
+            flags: word.flags(),
+            payload: self.source.bytes(position + HEADER_BYTES, word.length()),
+        }
+    }
+
+    fn assembled(&self) -> Option<Frame<'_>> {
+        let (timestamp_ns, flags, payload) = self.train.message()?;
+        let offset = self.offset;
+        Some(Frame::Message(RawMessage { offset, timestamp_ns, flags, payload }))
+    }
+
+    fn gap(&self) -> [u64; 3] {
+        let at = self.position + HEADER_BYTES;
+        [at, at + 8, at + 16].map(|place| self.source.load(place))
+    }
+
+    /// Goes past what `peek` returned last.
+    #[inline]
+    pub(crate) fn consume(&mut self) {
+        self.train.clear();
+        if let Some(due) = self.due
+            && due <= self.next.offset
+        {
+            self.due = None;
+        }
+        self.position = self.next.position;
+        self.offset = self.next.offset;
+    }
+
+    #[inline]
+    fn settle(&mut self) {
+        if let Some(next) = self.taken.take() {
+            self.next = next;
+            self.consume();
+        }
+    }
+
+    /// The messages from here to the block's end, or to the first frame that is none, or to where
+    /// nothing is committed yet. To be called when `peek` has just returned a message.
+    #[cfg(not(loom))]
+    pub(crate) fn run(&self) -> Run<'_> {
+        let next = Next { position: self.position, offset: self.offset };
+        Run { single: self.train.is_complete().then_some(self.next), reader: self, next }
+    }
+
+    /// Enters the block at whose start the reader stands. False when it is not there yet.
+    #[cold]
+    fn enter(&mut self) -> Result<bool, Stall> {
+        let number = block_of(self.position);
+        let ring = self.source.ring();
+        // Edge `entry`.
+        let Some(header) = ring.header(number) else {
+            let there = ring.number(number, Ordering::Acquire);
+            return if there > number + 1 { Err(Stall::Overrun) } else { Ok(false) };
+        };
+        if self.joining {
+            self.offset = header.first_offset;
+        } else if header.first_offset != self.offset {
+            return Err(Damaged::new(self.position, "a block that does not follow the last").into());
+        }
+        self.position += BLOCK_HEADER_BYTES;
+        self.source.restart(self.position);
+        Ok(true)
+    }
+}
+
+/// Messages that are handed out together. What is taken from it is consumed by the reader's next
+/// call, which cannot come before all that was taken is out of use.
+#[cfg(not(loom))]
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
+    reader: &'a Reader,
+    next: Next,
+    /// Set when the one message is a reassembled one.
+    single: Option<Next>,
+}
+
+#[cfg(not(loom))]
+impl<'a> Iterator for Run<'a> {
+    type Item = RawMessage<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<RawMessage<'a>> {
+        let reader = self.reader;
+        if let Some(next) = self.single {
+            if reader.taken.replace(Some(next)).is_some() {
+                return None;
+            }
+            let (timestamp_ns, flags, payload) = reader.train.message()?;
+            return Some(RawMessage { offset: self.next.offset, timestamp_ns, flags, payload });
+        }
+        let Next { position, offset } = self.next;
+        if is_edge(position) {
+            return None;
+        }
+        let word = reader.source.word(position)?;
+        let frame = check(word, position, offset).ok()?;
+        if frame.kind != Kind::Message {
+            return None;
+        }
+        self.next = Next { position: frame.end, offset: offset + 1 };
+        reader.taken.set(Some(self.next));
+        Some(reader.message(position, offset, word))
+    }
+}

@@ -1,0 +1,161 @@
+//! The ring: the newest part of a log, in memory. Maps positions to words; knows nothing of who
+//! writes or reads.
+
+use super::block::{
+    BLOCK_BYTES, BLOCK_MAGIC, BlockHeader, LogId, block_of, block_start, field, is_edge,
+};
+use super::memory::{Memory, WORD_BYTES};
+use crate::sync::{Ordering, fence};
+
+/// Blocks in the smallest ring: one that is written, one that is read, and room between them.
+pub(crate) const BLOCKS_MIN: u64 = 4;
+
+/// The words of a log, its size a power of two.
+#[derive(Clone, Debug)]
+pub(crate) struct Ring {
+    memory: Memory,
+    mask: u64,
+}
+
+impl Ring {
+    /// # Panics
+    /// When the memory's size is not a power of two of at least [`BLOCKS_MIN`] blocks: whoever
+    /// opens a file checks that first.
+    pub(crate) fn new(memory: Memory) -> Ring {
+        let bytes = memory.bytes_len();
+        assert!(bytes.is_power_of_two() && bytes >= BLOCKS_MIN * BLOCK_BYTES);
+        Ring { memory, mask: bytes - 1 }
+    }
+
+    /// Size in bytes.
+    #[inline(always)]
+    pub(crate) fn bytes_len(&self) -> u64 {
+        self.mask + 1
+    }
+
+    /// Number of blocks.
+    pub(crate) fn blocks(&self) -> u64 {
+        block_of(self.bytes_len())
+    }
+
+    /// Largest message in bytes: a quarter of the ring, and what the commit word can state.
+    pub(crate) fn message_bytes_max(&self) -> u64 {
+        (self.bytes_len() / 4).min(super::frame::LENGTH_MAX)
+    }
+
+    #[inline(always)]
+    fn index(&self, position: u64) -> u64 {
+        debug_assert!(position.is_multiple_of(WORD_BYTES));
+        (position & self.mask) / WORD_BYTES
+    }
+
+    #[inline(always)]
+    pub(crate) fn load(&self, position: u64, ordering: Ordering) -> u64 {
+        self.memory.load(self.index(position), ordering)
+    }
+
+    #[inline(always)]
+    pub(crate) fn store(&self, position: u64, value: u64, ordering: Ordering) {
+        self.memory.store(self.index(position), value, ordering);
+    }
+
+    #[inline(always)]
+    pub(crate) fn store_bytes(&self, position: u64, bytes: &[u8]) {
+        self.memory.store_bytes(self.index(position), bytes);
+    }
+
+    /// Writes bytes at any position: see [`Memory::patch_bytes`].
+    pub(crate) fn patch_bytes(&self, position: u64, bytes: &[u8]) {
+        self.memory.patch_bytes(position & self.mask, bytes);
+    }
+
+    #[inline(always)]
+    pub(crate) fn load_words(&self, position: u64, to: &mut [u64]) {
+        self.memory.load_words(self.index(position), to);
+    }
+
+    /// Bytes in place.
+    ///
+    /// # Safety
+    /// As for [`Memory::bytes`]: nobody may write to them while the slice lives.
+    #[cfg(not(loom))]
+    #[inline(always)]
+    pub(crate) unsafe fn bytes(&self, position: u64, length: u64) -> &[u8] {
+        // SAFETY: handed on to the caller.
+        unsafe { self.memory.bytes(self.index(position), length) }
+    }
+
+    /// Zeroes the line starts in `[from, to)`.
+    #[inline(always)]
+    pub(crate) fn clear_lines(&self, from: u64, to: u64) {
+        let mut at = from;
+        while at < to {
+            self.store(at, 0, Ordering::Relaxed);
+            at += super::frame::LINE_BYTES;
+        }
+    }
+
+    /// The number + 1 in the place where block `number` lies or will lie.
+    ///
+    /// With acquire this is where a reader meets the publisher's entry: edge `entry` pairs it with
+    /// the release store in [`Ring::enter`].
+    #[inline(always)]
+    pub(crate) fn number(&self, number: u64, ordering: Ordering) -> u64 {
+        self.load(block_start(number) + field::NUMBER, ordering)
+    }
+
+    /// Takes the place of block `number` for it: edge `entry`.
+    pub(crate) fn enter(
+        &self,
+        number: u64,
+        log_id: LogId,
+        header: BlockHeader,
+        clear_to: u64,
+    ) {
+        let start = block_start(number);
+        debug_assert!(is_edge(start));
+        // Edge `eviction`: a reader who sees this zero and fences sees the mark stored before it.
+        self.store(start + field::NUMBER, 0, Ordering::Release);
+        // Edge `overrun`: whoever has read any word that is stored below finds, after its acquire
+        // fence in `still`, that the number is no longer the one it expects.
+        fence(Ordering::Release);
+        self.store(start + field::MAGIC, BLOCK_MAGIC, Ordering::Relaxed);
+        self.store(start + field::LOG_ID, log_id.0[0], Ordering::Relaxed);
+        self.store(start + field::LOG_ID + 8, log_id.0[1], Ordering::Relaxed);
+        self.store(start + field::FIRST_OFFSET, header.first_offset, Ordering::Relaxed);
+        self.store(start + field::TIMESTAMP_MAX_NS, header.timestamp_max_ns, Ordering::Relaxed);
+        self.store(start + field::EPOCH, header.epoch, Ordering::Relaxed);
+        let place = u64::from(header.first_message);
+        self.store(start + field::PLACE_AND_FLAGS, place, Ordering::Relaxed);
+        // Line 1 is the segment's; a ring keeps it zero, so that pages go to disk as they are.
+        self.clear_lines(start + 64, start + 128);
+        self.clear_lines(start + 128, clear_to);
+        self.store(start + field::NUMBER, number + 1, Ordering::Release);
+    }
+
+    /// Whether block `number` is still in its place after relaxed loads from it: edge `overrun`.
+    #[inline(always)]
+    pub(crate) fn still(&self, number: u64) -> bool {
+        // Pairs with the release fence in `enter`: if one of the loads before this fence saw a
+        // store from behind that fence, the load below sees the zero, or a later number.
+        fence(Ordering::Acquire);
+        self.number(number, Ordering::Relaxed) == number + 1
+    }
+
+    /// The header of block `number`, or none when the block is not there (not yet, no longer, or
+    /// with a header that no publisher wrote).
+    pub(crate) fn header(&self, number: u64) -> Option<BlockHeader> {
+        if self.number(number, Ordering::Acquire) != number + 1 {
+            return None;
+        }
+        let start = block_start(number);
+        let magic = self.load(start + field::MAGIC, Ordering::Relaxed);
+        let header = BlockHeader {
+            first_offset: self.load(start + field::FIRST_OFFSET, Ordering::Relaxed),
+            timestamp_max_ns: self.load(start + field::TIMESTAMP_MAX_NS, Ordering::Relaxed),
+            epoch: self.load(start + field::EPOCH, Ordering::Relaxed),
+            first_message: self.load(start + field::PLACE_AND_FLAGS, Ordering::Relaxed) as u32,
+        };
+        (self.still(number) && magic == BLOCK_MAGIC).then_some(header)
+    }
+}

@@ -1,0 +1,83 @@
+//! Going on with a log whose publisher is gone: invariant 8. Whoever calls this holds the
+//! publisher's lock, and may itself be killed at any point: every step can be taken again.
+
+use super::block::{BLOCK_HEADER_BYTES, LogId, block_start};
+use super::frame::LINE_BYTES;
+use super::gate::{Blocked, Gate};
+use super::pages;
+use super::ring::Ring;
+use super::seek;
+use super::wake::Wake;
+use super::walk::{self, Damaged, Tail};
+use super::writer::{Resume, Writer};
+use crate::sync::Ordering;
+
+/// A log whose end is known and clean, but for a train that may still have to be closed.
+#[derive(Debug)]
+pub(crate) struct Takeover {
+    writer: Writer,
+    /// Where the open train would have ended in its block, or that block's end.
+    abort_to: Option<u64>,
+}
+
+impl Takeover {
+    /// Finds the end of the log and clears what lies behind it.
+    pub(crate) fn new(
+        ring: Ring,
+        gate: Gate,
+        wake: Option<Wake>,
+        log_id: LogId,
+    ) -> Result<Takeover, Damaged> {
+        let reserved = seek::check_reserved(gate.reserved())?;
+        let page = gate.pages().publisher.clone();
+        let epoch = page.load(pages::publisher::EPOCH, Ordering::Relaxed).wrapping_add(1);
+        let Some(number) = seek::newest(&ring, reserved)? else {
+            let resume =
+                Resume { position: 0, offset: 0, timestamp_max_ns: 0, payload_bytes: 0 };
+            page.store(pages::publisher::EPOCH, epoch, Ordering::Release);
+            let writer = Writer::new(ring, gate, wake, log_id, epoch, resume);
+            return Ok(Takeover { writer, abort_to: None });
+        };
+        let gone = || Damaged::new(block_start(number), "a block that changes with no publisher");
+        let header = ring.header(number).ok_or_else(gone)?;
+        let Tail { mut resume, train_open } = walk::tail(&ring, number)?.ok_or_else(gone)?;
+        let before = pages::publisher::bytes_before(number);
+        let bytes_before = page.load(before, Ordering::Relaxed);
+        resume.payload_bytes = resume.payload_bytes.wrapping_add(bytes_before);
+        page.store(pages::publisher::EPOCH, epoch, Ordering::Release);
+
+        let position = resume.position;
+        let mut writer = Writer::new(ring, gate, wake, log_id, epoch, resume);
+        // First the debris, then the abort: a frame behind uncleared lines would make a
+        // half-written payload readable.
+        writer.clear_debris();
+        let abort_to = train_open.then(|| {
+            let place = block_start(number) + u64::from(header.first_message);
+            let end = block_start(number + 1);
+            let is_ahead = header.first_message > BLOCK_HEADER_BYTES as u32
+                && place.is_multiple_of(LINE_BYTES)
+                && place > position
+                && place < end;
+            if is_ahead { place } else { end }
+        });
+        Ok(Takeover { writer, abort_to })
+    }
+
+    /// Closes an open train and hands the writer over.
+    ///
+    /// # Errors
+    /// Gives itself back with who is in the way, when the abort needs a block that is not free.
+    pub(crate) fn finish(mut self) -> Result<Writer, (Takeover, Blocked)> {
+        if let Some(reach) = self.abort_to
+            && let Err(blocked) = self.writer.abort_train(reach)
+        {
+            return Err((self, blocked));
+        }
+        Ok(self.writer)
+    }
+
+    /// The subscribers' gate, to look at who is in the way.
+    pub(crate) fn gate(&mut self) -> &mut Gate {
+        self.writer.gate()
+    }
+}

@@ -1,0 +1,389 @@
+//! The writing end of a log in a ring: the only code that stores into ring memory. What happens
+//! for every message is in `append`; everything else happens once a block.
+
+use zerocopy::{Immutable, IntoBytes};
+
+use super::block::{
+    BLOCK_BYTES, BLOCK_CAPACITY_BYTES, BLOCK_HEADER_BYTES, BlockHeader, CLEAR_AHEAD_BYTES, LogId,
+    block_end, block_of, is_edge,
+};
+use super::frame::{
+    CommitWord, GAP_BYTES, HEADER_BYTES, Kind, LINE_BYTES, TRAIN_PREFIX_BYTES, span,
+};
+use super::gate::{Blocked, Gate};
+use super::pages;
+use super::ring::Ring;
+use super::wake::Wake;
+use crate::sync::Ordering;
+
+/// Largest payload of a message that is one frame, and of a claim: 65,392 bytes.
+pub(crate) const FRAME_PAYLOAD_BYTES_MAX: u64 = BLOCK_CAPACITY_BYTES - HEADER_BYTES;
+
+/// From this many offsets on a gap starts a new block, so that the 32 bits in the commit words of
+/// a block never wrap around.
+const GAP_NEW_BLOCK: u64 = 1 << 31;
+
+/// Where a log goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Resume {
+    /// Position of the next frame; a block's start when that block is not entered yet.
+    pub(crate) position: u64,
+    /// Offset of the next message.
+    pub(crate) offset: u64,
+    /// Highest timestamp so far.
+    pub(crate) timestamp_max_ns: u64,
+    /// Payload bytes so far.
+    pub(crate) payload_bytes: u64,
+}
+
+/// The writer of one log.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    ring: Ring,
+    gate: Gate,
+    wake: Option<Wake>,
+    log_id: LogId,
+    epoch: u64,
+    position: u64,
+    block_end: u64,
+    /// Line starts from here back to the committed frames are zero, as far as invariant 1 wants.
+    cleared: u64,
+    /// End of a claim that was handed out and not committed; 0 = none.
+    dirty: u64,
+    offset: u64,
+    timestamp_max_ns: u64,
+    payload_bytes: u64,
+}
+
+impl Writer {
+    /// Goes on with a log where `resume` says. All line starts from there to the block's end are
+    /// zero: a fresh ring's are, and taking over makes them so.
+    pub(crate) fn new(
+        ring: Ring,
+        gate: Gate,
+        wake: Option<Wake>,
+        log_id: LogId,
+        epoch: u64,
+        resume: Resume,
+    ) -> Writer {
+        let Resume { position, offset, timestamp_max_ns, payload_bytes } = resume;
+        let block_end = if is_edge(position) { position } else { block_end(position) };
+        Writer {
+            ring,
+            gate,
+            wake,
+            log_id,
+            epoch,
+            position,
+            block_end,
+            cleared: block_end,
+            dirty: 0,
+            offset,
+            timestamp_max_ns,
+            payload_bytes,
+        }
+    }
+
+    /// Offset that the next message gets.
+    #[inline]
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Epoch of this writer.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Largest message in bytes.
+    pub(crate) fn message_bytes_max(&self) -> u64 {
+        self.ring.message_bytes_max()
+    }
+
+    /// The subscribers' gate.
+    pub(crate) fn gate(&mut self) -> &mut Gate {
+        &mut self.gate
+    }
+
+    /// Whether a message of `length` bytes goes into the block that is being written. Otherwise
+    /// there is more to be looked at.
+    #[inline(always)]
+    pub(crate) fn has_room(&self, length: u64) -> bool {
+        span(length) <= self.block_end - self.position
+    }
+
+    /// Appends one message. The caller has checked its length.
+    #[inline(always)]
+    pub(crate) fn try_publish<T>(&mut self, timestamp_ns: u64, payload: &T) -> Result<u64, Blocked>
+    where
+        T: IntoBytes + Immutable + ?Sized,
+    {
+        let bytes = payload.as_bytes();
+        let length = bytes.len() as u64;
+        if !self.has_room(length) || self.dirty != 0 {
+            return self.publish_slow(timestamp_ns, bytes);
+        }
+        self.append(timestamp_ns, bytes, Kind::Message);
+        Ok(self.take_offset())
+    }
+
+    /// Appends the first messages of a batch; all of those that fit into one block become visible
+    /// at once. Returns how many were appended, at least one unless the batch is empty.
+    pub(crate) fn try_publish_batch<T>(&mut self, batch: &[(u64, &T)]) -> Result<usize, Blocked>
+    where
+        T: IntoBytes + Immutable + ?Sized,
+    {
+        let Some((timestamp_ns, payload)) = batch.first() else { return Ok(0) };
+        let first = payload.as_bytes();
+        if span(first.len() as u64) > self.block_end - self.position || self.dirty != 0 {
+            self.publish_slow(*timestamp_ns, first)?;
+            return Ok(1);
+        }
+        // The first frame's commit word is stored last: until then no reader gets past it.
+        let head = self.position;
+        let head_word = CommitWord::new(self.offset, first.len() as u64, Kind::Message, 0);
+        let mut count = 0;
+        for (timestamp_ns, payload) in batch {
+            let bytes = payload.as_bytes();
+            let length = bytes.len() as u64;
+            if span(length) > self.block_end - self.position {
+                break;
+            }
+            self.ring.store_bytes(self.position + HEADER_BYTES, bytes);
+            self.ring.store(self.position + 8, *timestamp_ns, Ordering::Relaxed);
+            if count > 0 {
+                let word = CommitWord::new(self.offset, length, Kind::Message, 0);
+                self.ring.store(self.position, word.0, Ordering::Relaxed);
+            }
+            self.timestamp_max_ns = self.timestamp_max_ns.max(*timestamp_ns);
+            self.payload_bytes += length;
+            self.position += span(length);
+            self.offset += 1;
+            count += 1;
+        }
+        self.clear_ahead(self.position);
+        self.commit(head, head_word);
+        Ok(count)
+    }
+
+    /// Appends a gap frame for the offsets from the next one to `to`, both included.
+    pub(crate) fn try_publish_gap(
+        &mut self,
+        timestamp_ns: u64,
+        to: u64,
+        cause: u64,
+    ) -> Result<(), Blocked> {
+        debug_assert!(to >= self.offset && to < u64::MAX);
+        self.undo_claim();
+        if to - self.offset >= GAP_NEW_BLOCK - 1 || span(GAP_BYTES) > self.block_end - self.position
+        {
+            self.next_block()?;
+        }
+        let gap = [self.offset, to, cause].map(u64::to_le_bytes);
+        self.append(timestamp_ns, gap.as_bytes(), Kind::Gap);
+        self.offset = to + 1;
+        Ok(())
+    }
+
+    /// Appends a control frame, which takes no offset.
+    pub(crate) fn try_publish_control(
+        &mut self,
+        timestamp_ns: u64,
+        payload: &[u8],
+    ) -> Result<(), Blocked> {
+        self.frame_room(payload.len() as u64)?;
+        self.append(timestamp_ns, payload, Kind::Control);
+        Ok(())
+    }
+
+    /// Makes room for a frame of `length` bytes to be filled by `put`. The caller has checked its
+    /// length.
+    pub(crate) fn try_claim(&mut self, length: u64) -> Result<(), Blocked> {
+        self.frame_room(length)?;
+        self.dirty = self.position + span(length);
+        Ok(())
+    }
+
+    /// Writes `bytes` at `at` bytes from the start of the claimed payload.
+    pub(crate) fn put(&self, at: u64, bytes: &[u8]) {
+        let start = self.position + HEADER_BYTES + at;
+        debug_assert!(start + bytes.len() as u64 <= self.dirty);
+        self.ring.patch_bytes(start, bytes);
+    }
+
+    /// Commits the claim of `length` bytes.
+    pub(crate) fn commit_claim(&mut self, timestamp_ns: u64, length: u64) -> u64 {
+        debug_assert_eq!(self.dirty, self.position + span(length));
+        self.dirty = 0;
+        self.commit_frame(timestamp_ns, length, Kind::Message);
+        self.take_offset()
+    }
+
+    /// Writes and commits a frame that fits into the block.
+    #[inline(always)]
+    fn append(&mut self, timestamp_ns: u64, bytes: &[u8], kind: Kind) {
+        self.ring.store_bytes(self.position + HEADER_BYTES, bytes);
+        self.commit_frame(timestamp_ns, bytes.len() as u64, kind);
+    }
+
+    /// Commits a frame whose payload is in place.
+    #[inline(always)]
+    fn commit_frame(&mut self, timestamp_ns: u64, length: u64, kind: Kind) {
+        let at = self.position;
+        let end = at + span(length);
+        debug_assert!(end <= self.block_end);
+        self.ring.store(at + 8, timestamp_ns, Ordering::Relaxed);
+        self.clear_ahead(end);
+        self.position = end;
+        self.timestamp_max_ns = self.timestamp_max_ns.max(timestamp_ns);
+        if kind.carries_payload() {
+            self.payload_bytes += length;
+        }
+        self.commit(at, CommitWord::new(self.offset, length, kind, 0));
+    }
+
+    /// Edge `commit`: pairs with the acquire load of the commit word by every reader. All of the
+    /// frame, and the zeroes ahead of it, come before.
+    #[inline(always)]
+    fn commit(&mut self, at: u64, word: CommitWord) {
+        self.ring.store(at, word.0, Ordering::Release);
+        if let Some(wake) = &self.wake {
+            wake.notify();
+        }
+    }
+
+    #[inline(always)]
+    fn take_offset(&mut self) -> u64 {
+        self.offset += 1;
+        self.offset - 1
+    }
+
+    /// Invariant 1: zeroes the line starts up to D behind a frame that ends at `end`, never inside
+    /// it.
+    #[inline(always)]
+    fn clear_ahead(&mut self, end: u64) {
+        let to = (end + CLEAR_AHEAD_BYTES).min(self.block_end);
+        if to > self.cleared {
+            self.ring.clear_lines(self.cleared.max(end), to);
+            self.cleared = to;
+        }
+    }
+
+    /// Invariant 2: nothing that a claim left behind can be taken for a frame. The claim's own
+    /// commit word is still zero.
+    fn undo_claim(&mut self) {
+        if self.dirty != 0 {
+            self.ring.clear_lines(self.position + LINE_BYTES, self.dirty);
+            self.dirty = 0;
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn publish_slow(&mut self, timestamp_ns: u64, bytes: &[u8]) -> Result<u64, Blocked> {
+        if span(bytes.len() as u64) > BLOCK_CAPACITY_BYTES {
+            self.undo_claim();
+            self.publish_train(timestamp_ns, bytes)?;
+        } else {
+            self.frame_room(bytes.len() as u64)?;
+            self.append(timestamp_ns, bytes, Kind::Message);
+        }
+        Ok(self.take_offset())
+    }
+
+    /// Makes sure that a frame of `length` bytes fits into the block.
+    fn frame_room(&mut self, length: u64) -> Result<(), Blocked> {
+        debug_assert!(length <= FRAME_PAYLOAD_BYTES_MAX);
+        self.undo_claim();
+        if span(length) > self.block_end - self.position {
+            self.next_block()?;
+        }
+        Ok(())
+    }
+
+    /// Reserves and enters the next block, for frames that start there.
+    fn next_block(&mut self) -> Result<(), Blocked> {
+        self.gate.reserve(self.block_end + BLOCK_BYTES, self.block_end)?;
+        self.enter(BLOCK_HEADER_BYTES);
+        Ok(())
+    }
+
+    /// Enters the next block, which is reserved. `first_message` is where a frame that starts a
+    /// message will lie, in bytes from the block's start; 0 = nowhere.
+    fn enter(&mut self, first_message: u64) {
+        if self.position < self.block_end {
+            let length = self.block_end - self.position - HEADER_BYTES;
+            self.ring.store(self.position + 8, 0, Ordering::Relaxed);
+            let word = CommitWord::new(self.offset, length, Kind::Padding, 0);
+            self.position = self.block_end;
+            self.commit(self.block_end - length - HEADER_BYTES, word);
+        }
+        let start = self.block_end;
+        let number = block_of(start);
+        let bytes = pages::publisher::bytes_before(number);
+        self.gate.pages().publisher.store(bytes, self.payload_bytes, Ordering::Relaxed);
+        self.position = start + BLOCK_HEADER_BYTES;
+        self.block_end = start + BLOCK_BYTES;
+        self.cleared = self.position + CLEAR_AHEAD_BYTES;
+        let header = BlockHeader {
+            first_offset: self.offset,
+            timestamp_max_ns: self.timestamp_max_ns,
+            epoch: self.epoch,
+            first_message: first_message as u32,
+        };
+        self.ring.enter(number, self.log_id, header, self.cleared);
+    }
+
+    /// Appends a message that does not fit into one frame as a train of fragments: the first has
+    /// the rest of this block, all others the next blocks. No block is entered before all of them
+    /// are known to be free.
+    fn publish_train(&mut self, timestamp_ns: u64, bytes: &[u8]) -> Result<(), Blocked> {
+        let total = TRAIN_PREFIX_BYTES + bytes.len() as u64;
+        let room = (self.block_end - self.position).saturating_sub(HEADER_BYTES);
+        let blocks = (total - room).div_ceil(FRAME_PAYLOAD_BYTES_MAX);
+        self.gate.reserve(self.block_end + blocks * BLOCK_BYTES, self.block_end)?;
+        if room == 0 {
+            self.enter(BLOCK_HEADER_BYTES);
+        }
+        let room = self.block_end - self.position - HEADER_BYTES;
+        let (part, mut rest) = bytes.split_at((room - TRAIN_PREFIX_BYTES) as usize);
+        self.ring.store(self.position + HEADER_BYTES, bytes.len() as u64, Ordering::Relaxed);
+        self.ring.store_bytes(self.position + HEADER_BYTES + TRAIN_PREFIX_BYTES, part);
+        self.commit_frame(timestamp_ns, room, Kind::First);
+        self.payload_bytes -= TRAIN_PREFIX_BYTES;
+        while !rest.is_empty() {
+            let length = (rest.len() as u64).min(FRAME_PAYLOAD_BYTES_MAX);
+            let behind = BLOCK_HEADER_BYTES + span(length);
+            let is_last = length == rest.len() as u64;
+            self.enter(if is_last && behind < BLOCK_BYTES { behind } else { 0 });
+            let (part, behind) = rest.split_at(length as usize);
+            self.append(timestamp_ns, part, if is_last { Kind::Last } else { Kind::Middle });
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    /// Closes the train that a dead publisher left open: invariant 8. `reach` is where the train
+    /// would have ended in this block, or the block's end.
+    ///
+    /// # Errors
+    /// [`Blocked`] when the abort needs the next block and that is not free yet.
+    pub(crate) fn abort_train(&mut self, reach: u64) -> Result<(), Blocked> {
+        if self.position == self.block_end {
+            self.gate.reserve(self.block_end + BLOCK_BYTES, self.block_end)?;
+            self.enter(BLOCK_HEADER_BYTES + LINE_BYTES);
+            self.commit_frame(0, 0, Kind::Abort);
+        } else {
+            let length = reach - self.position - HEADER_BYTES;
+            self.commit_frame(0, length, Kind::Abort);
+        }
+        Ok(())
+    }
+
+    /// Zeroes the line starts from `position` to the block's end: what a dead publisher wrote and
+    /// did not commit. Nothing may be committed before.
+    pub(crate) fn clear_debris(&mut self) {
+        self.ring.clear_lines(self.position, self.block_end);
+        self.cleared = self.block_end;
+    }
+}

@@ -1,0 +1,167 @@
+//! Who takes part: the one place where a contender is added. Its far half goes into the list that
+//! the child serves, its near half into the list of the parent, at the same index.
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+
+use super::block::{Contender, RoundTripper, Streamer};
+use super::handoff::{self, HandOff};
+use super::peer::{Counterpart, Far, Peer};
+use super::rtrb_stream::{self, RtrbConsumer, RtrbProducer};
+use super::shared::{Line, Shared};
+use super::stream::{self, Stream};
+
+/// Pause instructions after an empty poll, where a reader of the bare stream waits for batches.
+const STREAM_BATCHING: u32 = 32;
+/// The same for `rtrb`: among 8 to 8192, this served it well in every run.
+const RTRB_BATCHING: u32 = 128;
+
+/// How the shared lines are used.
+pub(crate) struct Layout<'a> {
+    pub(crate) control: &'a Line,
+    handoff: &'a [Line; handoff::LINES],
+    stream: &'a [Line; stream::LINES],
+}
+
+impl<'a> Layout<'a> {
+    /// The control line has its neighbour to itself, too.
+    const CONTROL_LINES: usize = 2;
+    pub(crate) const LINES: usize = Self::CONTROL_LINES + handoff::LINES + stream::LINES;
+
+    /// Divides the lines of `shared`.
+    ///
+    /// # Errors
+    /// When there are too few.
+    pub(crate) fn of(shared: &'a Shared) -> Result<Self> {
+        let divide = || {
+            let (control, rest) = shared.lines().split_at_checked(Self::CONTROL_LINES)?;
+            let (handoff, rest) = rest.split_first_chunk()?;
+            let (stream, _) = rest.split_first_chunk()?;
+            Some(Self { control: &control[0], handoff, stream })
+        };
+        divide().context("the shared lines were made by another version; use one binary for both")
+    }
+
+    /// The far halves that the child serves; the index is the role.
+    pub(crate) fn far_halves(&self) -> Vec<Box<dyn Far + 'a>> {
+        vec![
+            Box::new(HandOff::<0>::new(self.handoff)),
+            Box::new(HandOff::<1>::new(self.handoff)),
+            Box::new(Stream::<0>::new(self.stream)),
+            Box::new(Stream::<STREAM_BATCHING>::new(self.stream)),
+        ]
+    }
+
+    /// The bare hand-off in its variants.
+    pub(crate) fn handoffs(&self, child: &Child<'a>) -> Vec<RoundTripper<'a>> {
+        let spinning = HandOff::<0>::new(self.handoff);
+        let pausing = HandOff::<1>::new(self.handoff);
+        vec![
+            Contender { name: "bare hand-off", near: Box::new(spinning), far: child.role(0) },
+            Contender {
+                name: "bare hand-off, pausing",
+                near: Box::new(pausing),
+                far: child.role(1),
+            },
+        ]
+    }
+
+    /// The contenders for round trips. The hand-off runs among them, too: a faster variant whose
+    /// ratio is not about 1 says that the yardstick does not repeat.
+    pub(crate) fn round_trippers(&self, child: &Child<'a>) -> Vec<RoundTripper<'a>> {
+        self.handoffs(child)
+    }
+
+    /// The contenders for throughput, and what the others are compared with among them.
+    ///
+    /// # Errors
+    /// When a thread cannot be started on `far_core`.
+    pub(crate) fn streamers(
+        &self,
+        child: &Child<'a>,
+        far_core: usize,
+    ) -> Result<Vec<(Option<Part>, Streamer<'a>)>> {
+        let (spinning, spinning_thread) = rtrb_stream::start::<0>(far_core)?;
+        let (pausing, pausing_thread) = rtrb_stream::start::<1>(far_core)?;
+        let (batching, batching_thread) = rtrb_stream::start::<RTRB_BATCHING>(far_core)?;
+        let rtrb = |name, near: RtrbProducer, far: RtrbConsumer| -> Streamer<'a> {
+            Contender { name, near: Box::new(near), far: Box::new(far) }
+        };
+        let bare = |name, role| -> Streamer<'a> {
+            let near = Box::new(Stream::<0>::new(self.stream));
+            Contender { name, near, far: child.role(role) }
+        };
+        Ok(vec![
+            (Some(Part::Rival), rtrb("rtrb", spinning, spinning_thread)),
+            (Some(Part::Rival), rtrb("rtrb, pausing", pausing, pausing_thread)),
+            (Some(Part::BatchingRival), rtrb("rtrb, batching", batching, batching_thread)),
+            (Some(Part::Limit), bare("bare stream", 2)),
+            (Some(Part::Limit), bare("bare stream, batching", 3)),
+        ])
+    }
+}
+
+/// What a contender for throughput stands for in the figures of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The physical limit, as far as a bare loop reaches it; nobody may be faster.
+    Limit,
+    /// What is to be outdone: `rtrb` in a plain loop that spins when it is full or empty.
+    Rival,
+    /// `rtrb` whose reader waits for batches, as readers of streams do here; it is told apart,
+    /// since that alone makes `rtrb` several times faster.
+    BatchingRival,
+}
+
+/// The child process, as the contenders share it.
+pub(crate) struct Child<'a>(Rc<RefCell<Peer<'a>>>);
+
+impl<'a> Child<'a> {
+    /// Starts the child on `core`.
+    ///
+    /// # Errors
+    /// When the binary cannot be started again.
+    pub(crate) fn start(core: usize, shared: &Path, layout: &Layout<'a>) -> Result<Self> {
+        Ok(Self(Rc::new(RefCell::new(Peer::start(core, shared, layout.control)?))))
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.borrow().pid()
+    }
+
+    fn role(&self, role: usize) -> Box<dyn Counterpart + 'a> {
+        Box::new(Role { peer: Rc::clone(&self.0), role })
+    }
+}
+
+/// One far half of the child.
+struct Role<'a> {
+    peer: Rc<RefCell<Peer<'a>>>,
+    role: usize,
+}
+
+impl Counterpart for Role<'_> {
+    fn start(&mut self, count: u64) -> Result<()> {
+        self.peer.borrow_mut().begin(self.role, count)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.peer.borrow_mut().finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_child_divides_the_lines_as_the_parent_does() {
+        let shared = Shared::create(Layout::LINES).unwrap();
+        assert_eq!(Layout::of(&shared).unwrap().far_halves().len(), 4);
+        let short = Shared::create(Layout::LINES - 1).unwrap();
+        assert!(Layout::of(&short).is_err());
+    }
+}

@@ -1,0 +1,156 @@
+//! `tickcast bench`: what the bus costs beside the bare hand-off and the bare stream of this machine.
+//!
+//! An absolute latency means little on a host that moves its virtual cores about, so all figures are
+//! ratios of blocks that ran next to each other. [`lineup`] is the place to add a contender.
+mod block;
+mod cores;
+mod handoff;
+mod lineup;
+mod peer;
+mod report;
+mod rounds;
+mod rtrb_stream;
+mod shared;
+mod spin;
+mod statistics;
+mod stream;
+mod verdict;
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use block::Clock;
+use cores::Cores;
+use lineup::{Child, Layout};
+use report::{Report, Subject};
+use rounds::{Yardstick, interleave};
+use shared::Shared;
+use verdict::{FLOW_COLUMNS, LATENCY_COLUMNS, judge_flow, judge_latency};
+
+pub(crate) use peer::PEER_COMMAND;
+
+/// Round trips in a block: enough for a 99.9th percentile, about 1 ms when the cores are near.
+const BLOCK_SAMPLES: u64 = 10_000;
+/// Round trips that tell the regime around blocks of a stream.
+const REGIME_SAMPLES: u64 = 2_000;
+/// Messages in a block of a stream: about 3 ms for the fastest.
+const BLOCK_MESSAGES: u64 = 1 << 20;
+/// Both sides on one core take turns by the scheduler, some hundred times slower.
+const OVERSUBSCRIBED_SHARE: u64 = 50;
+
+/// How long to measure, and where to write every block.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) duration: Duration,
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// Measures round trips, prints the report.
+///
+/// # Errors
+/// When a side fails, or the report cannot be written.
+pub(crate) fn latency(options: &Options) -> Result<()> {
+    let setup = Setup::new()?;
+    let layout = Layout::of(&setup.shared)?;
+    let child = setup.child(&layout)?;
+    let samples = setup.scaled(BLOCK_SAMPLES);
+    let clock = setup.clock;
+    let mut yardstick = Yardstick { variants: layout.handoffs(&child), samples, clock };
+    let mut contenders = layout.round_trippers(&child);
+    let rounds = interleave(options.duration, &mut yardstick, contenders.len(), |at| {
+        contenders[at].block(samples, &clock)
+    })?;
+    let names = contenders.iter().map(|contender| contender.name).chain(["closing hand-off"]);
+    let subject = Subject {
+        title: "round trips, timed one by one",
+        cores: setup.cores,
+        clock,
+        preemptions: setup.preemptions(&child)?,
+        contenders: names.collect(),
+        columns: &LATENCY_COLUMNS,
+    };
+    deliver(&Report::new(subject, rounds, judge_latency), options)
+}
+
+/// Measures streams, prints the report.
+///
+/// # Errors
+/// When a side fails, or the report cannot be written.
+pub(crate) fn throughput(options: &Options) -> Result<()> {
+    let setup = Setup::new()?;
+    let layout = Layout::of(&setup.shared)?;
+    let child = setup.child(&layout)?;
+    let (messages, samples) = (setup.scaled(BLOCK_MESSAGES), setup.scaled(REGIME_SAMPLES));
+    let clock = setup.clock;
+    let mut yardstick = Yardstick { variants: layout.handoffs(&child), samples, clock };
+    let (parts, mut contenders): (Vec<_>, Vec<_>) =
+        layout.streamers(&child, setup.cores.far)?.into_iter().unzip();
+    let rounds = interleave(options.duration, &mut yardstick, contenders.len(), |at| {
+        contenders[at].block(messages)
+    })?;
+    let subject = Subject {
+        title: "streams of messages with 48 bytes of payload (rtrb: items of 64 bytes)",
+        cores: setup.cores,
+        clock,
+        preemptions: setup.preemptions(&child)?,
+        contenders: contenders.iter().map(|contender| contender.name).collect(),
+        columns: &FLOW_COLUMNS,
+    };
+    deliver(&Report::new(subject, rounds, |round| judge_flow(round, &parts)), options)
+}
+
+/// Plays the far side; what [`PEER_COMMAND`] runs, with a core and the path of the shared lines.
+///
+/// # Errors
+/// When a block fails. The end of the near side is not an error.
+pub(crate) fn play_far_side(core: usize, shared: &Path) -> Result<()> {
+    cores::pin(core)?;
+    let shared = Shared::open(shared)?;
+    let layout = Layout::of(&shared)?;
+    peer::serve(io::stdin().lock(), layout.control, &mut layout.far_halves())
+}
+
+/// What every run needs.
+struct Setup {
+    cores: Cores,
+    clock: Clock,
+    shared: Shared,
+}
+
+impl Setup {
+    fn new() -> Result<Self> {
+        let cores = Cores::choose()?;
+        cores::pin(cores.near)?;
+        Ok(Self { cores, clock: Clock::measure()?, shared: Shared::create(Layout::LINES)? })
+    }
+
+    fn child<'a>(&'a self, layout: &Layout<'a>) -> Result<Child<'a>> {
+        Child::start(self.cores.far, &self.shared.path(), layout)
+    }
+
+    /// How often either side was put off its core since it was started.
+    fn preemptions(&self, child: &Child<'_>) -> Result<u64> {
+        Ok(cores::preemptions(process::id())? + cores::preemptions(child.pid())?)
+    }
+
+    fn scaled(&self, count: u64) -> u64 {
+        if self.cores.oversubscribed() { count / OVERSUBSCRIBED_SHARE } else { count }
+    }
+}
+
+fn deliver<B: Serialize>(report: &Report<B>, options: &Options) -> Result<()> {
+    write!(io::stdout().lock(), "{report}").context("cannot print the report")?;
+    let Some(path) = &options.json else { return Ok(()) };
+    let file = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
+    let mut file = BufWriter::new(file);
+    serde_json::to_writer(&mut file, report)
+        .map_err(io::Error::from)
+        .and_then(|()| file.flush())
+        .with_context(|| format!("cannot write {}", path.display()))
+}

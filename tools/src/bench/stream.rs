@@ -1,0 +1,131 @@
+//! The bare stream, the physical limit of throughput: fixed slots of one cache line, the sequence in
+//! the first word, 48 bytes copied in and out, and one cursor that gates the writer.
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::block::Publish;
+use super::peer::Far;
+use super::shared::Line;
+use super::spin::{BlockError, spin_until};
+
+/// Slots of the ring: 2 MiB. A ring that fits the second-level cache is three times slower, since
+/// each slot to be written again must then be fetched from the reader's cache.
+pub(crate) const SLOTS: usize = 32_768;
+/// Lines that a stream needs: the cursor, on a pair of lines of its own, and the slots.
+pub(crate) const LINES: usize = 2 + SLOTS;
+/// The reader tells its place once per so many slots, as a reader of blocks of 64 KiB does.
+const CURSOR_STRIDE: u64 = 1024;
+
+const _: () = assert!(SLOTS.is_power_of_two() && SLOTS as u64 >= 2 * CURSOR_STRIDE);
+
+/// The words of the message number `number`.
+#[inline(always)]
+pub(crate) fn message<const WORDS: usize>(number: u64) -> [u64; WORDS] {
+    std::array::from_fn(|at| number.wrapping_add(at as u64))
+}
+
+/// The sum of all words of the messages from `first` on, in closed form: it is asked for while the
+/// clock runs.
+pub(crate) fn checksum<const WORDS: usize>(first: u64, count: u64) -> u64 {
+    let (first, count, words) = (u128::from(first), u128::from(count), WORDS as u128);
+    let numbers = count * first + count * count.saturating_sub(1) / 2;
+    (numbers * words + count * words * words.saturating_sub(1) / 2) as u64
+}
+
+/// Either half of the bare stream. An empty poll of the reader is followed by `PAUSES` pause
+/// instructions: some make batches, so that the reader does not fight for the line being written.
+/// Where the stream stands is in shared memory alone, so several of these may take turns.
+pub(crate) struct Stream<'a, const PAUSES: u32> {
+    cursor: &'a AtomicU64,
+    slots: &'a [Line; SLOTS],
+}
+
+impl<'a, const PAUSES: u32> Stream<'a, PAUSES> {
+    pub(crate) fn new(lines: &'a [Line; LINES]) -> Self {
+        let (cursor, slots) = lines.split_at(LINES - SLOTS);
+        let slots = slots.try_into().expect("what follows the cursor is the slots");
+        Self { cursor: &cursor[0].words[0], slots }
+    }
+
+    /// The slot of message `number`.
+    #[inline(always)]
+    fn slot(&self, number: u64) -> &'a [AtomicU64; 8] {
+        &self.slots[number as usize & (SLOTS - 1)].words
+    }
+}
+
+impl<const PAUSES: u32> Publish for Stream<'_, PAUSES> {
+    fn publish(&mut self, messages: u64) -> Result<(), BlockError> {
+        // Between blocks the reader has taken everything.
+        let first = self.cursor.load(Ordering::Acquire);
+        let mut gate = first + SLOTS as u64;
+        for number in first..first + messages {
+            if number == gate {
+                // Pairs with the release store in `Far::block`: what is overwritten has been read.
+                spin_until::<1>(|| {
+                    gate = self.cursor.load(Ordering::Acquire) + SLOTS as u64;
+                    number < gate
+                })?;
+            }
+            let [sequence, _, payload @ ..] = self.slot(number);
+            for (word, value) in payload.iter().zip(message::<6>(number)) {
+                word.store(value, Ordering::Relaxed);
+            }
+            // Pairs with the acquire load in `Far::block`.
+            sequence.store(number + 1, Ordering::Release);
+        }
+        Ok(())
+    }
+}
+
+impl<const PAUSES: u32> Far for Stream<'_, PAUSES> {
+    fn block(&mut self, count: u64) -> Result<(), BlockError> {
+        let first = self.cursor.load(Ordering::Relaxed);
+        let mut found = 0u64;
+        for number in first..first + count {
+            let [sequence, _, payload @ ..] = self.slot(number);
+            // Pairs with the release store of the sequence.
+            spin_until::<PAUSES>(|| sequence.load(Ordering::Acquire) == number + 1)?;
+            let message = payload.each_ref().map(|word| word.load(Ordering::Relaxed));
+            found = message.into_iter().fold(found, u64::wrapping_add);
+            if (number + 1).is_multiple_of(CURSOR_STRIDE) {
+                // Pairs with the acquire load of the gate.
+                self.cursor.store(number + 1, Ordering::Release);
+            }
+        }
+        self.cursor.store(first + count, Ordering::Release);
+        let expected = checksum::<6>(first, count);
+        if found == expected { Ok(()) } else { Err(BlockError::Corrupt { expected, found }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    fn lines() -> Box<[Line; LINES]> {
+        let lines: Vec<Line> = (0..LINES).map(|_| Line::default()).collect();
+        lines.into_boxed_slice().try_into().ok().unwrap()
+    }
+
+    #[test]
+    fn blocks_longer_than_the_ring_arrive_whole() {
+        let lines = lines();
+        for messages in [1, SLOTS as u64 - 1, 3 * SLOTS as u64 + 7, 5] {
+            thread::scope(|scope| {
+                let far = scope.spawn(|| Stream::<32>::new(&lines).block(messages));
+                Stream::<0>::new(&lines).publish(messages).unwrap();
+                far.join().unwrap().unwrap();
+            });
+        }
+    }
+
+    #[test]
+    fn a_changed_word_is_found() {
+        let lines = lines();
+        Stream::<0>::new(&lines).publish(10).unwrap();
+        Stream::<0>::new(&lines).slot(3)[7].fetch_add(1, Ordering::Relaxed);
+        let result = Stream::<0>::new(&lines).block(10);
+        assert!(matches!(result, Err(BlockError::Corrupt { .. })), "{result:?}");
+    }
+}

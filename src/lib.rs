@@ -62,3 +62,8 @@ pub use crate::{
     shm::lock::LockError,
     shm::name::NameError,
 };
+
+/// The README's code is compiled with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

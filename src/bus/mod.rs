@@ -11,7 +11,7 @@ mod merge;
 mod message;
 mod partition;
 mod publisher;
-// mod sequencer;
+mod sequencer;
 mod stat;
 mod subscribe;
 mod subscriber;
@@ -25,7 +25,7 @@ pub use message::{
     Event, Flow, LossCause, Message, Notice, NoticeKind, Origin, OwnedMessage, TypeError,
 };
 pub use publisher::{Full, PublishError, Publisher, PublisherError, TryPublishError};
-// pub use sequencer::{Sequencer, SequencerError};
+pub use sequencer::{Sequencer, SequencerError};
 pub use stat::{PartitionStat, SubscriberStat, TopicStat};
 pub use subscribe::{Mode, Order, SubscribeError, SubscriberBuilder};
 pub use subscriber::{Batch, Messages, ReceiveError, Subscriber, SubscriberCounters};

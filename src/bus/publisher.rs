@@ -1,7 +1,6 @@
 //! The publisher: the one writer of a partition.
 
 use std::fs::File;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;

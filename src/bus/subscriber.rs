@@ -93,19 +93,28 @@ impl Subscriber {
         mut handler: impl FnMut(Event<'_>) -> R,
     ) -> usize {
         self.settle();
-        let count = if self.merge.is_some() {
-            self.poll_merged(limit, &mut handler)
-        } else if let [channel] = &mut self.channels[..] {
-            channel.poll(limit, &mut handler).count
-        } else {
-            self.poll_arrived(limit, &mut handler)
-        };
+        let count = self.poll_channels(limit, &mut handler);
         if count > 0 {
             self.empty_polls = 0;
         } else if limit > 0 && self.look_around(false) {
-            return self.poll_arrived(limit, &mut handler);
+            return self.poll_channels(limit, &mut handler);
         }
         count
+    }
+
+    #[inline]
+    fn poll_channels<R: Into<Flow>>(
+        &mut self,
+        limit: usize,
+        handler: &mut impl FnMut(Event<'_>) -> R,
+    ) -> usize {
+        if self.merge.is_some() {
+            self.poll_merged(limit, handler)
+        } else if let [channel] = &mut self.channels[..] {
+            channel.poll(limit, handler).count
+        } else {
+            self.poll_arrived(limit, handler)
+        }
     }
 
     fn poll_arrived<R: Into<Flow>>(
@@ -266,6 +275,19 @@ impl Subscriber {
     /// to.
     pub fn offsets(&self) -> impl Iterator<Item = (crate::Origin, u64)> + '_ {
         self.channels.iter().map(|channel| (channel.origin(), channel.offset()))
+    }
+
+    /// How many messages can be had together without waiting, up to a sum of `bytes_max` of payload.
+    /// Consumes none, but a notice that comes first.
+    pub(crate) fn available(&mut self, bytes_max: u64) -> Result<u64, Notice> {
+        self.settle();
+        let Some(index) = self.pick().or_else(|| self.pick_after_look(false)) else { return Ok(0) };
+        let channel = &mut self.channels[index];
+        if let Event::Notice(notice) = channel.event() {
+            self.consume(index);
+            return Err(notice);
+        }
+        Ok(channel.run().count_up_to(bytes_max))
     }
 
     /// Consumes what `receive` handed out.

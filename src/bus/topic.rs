@@ -187,7 +187,7 @@ impl Topic {
             match files.control_page(Access::ReadWrite) {
                 Ok(control) => {
                     control.store(pages::control::CLOSED, 1, Ordering::Release);
-                    Wake::new(control).notify();
+                    Wake::new(control).wake();
                 }
                 Err(error) => {
                     log::warn!("those who use topic {name} are not told that it goes: {error}");
@@ -405,10 +405,10 @@ fn read_descriptor(dir: &Dir) -> Result<Descriptor, TopicError> {
 
 /// The best huge pages for `bytes` that this host offers.
 fn huge_pages(bytes: u64) -> RingPages {
-    if let Some(mount) = HugeFs::find(bytes) {
-        if let Some(path) = mount.path.to_str().filter(|path| descriptor::fits_huge_path(path)) {
-            return RingPages::HugeFs(path.to_owned());
-        }
+    if let Some(mount) = HugeFs::find(bytes)
+        && let Some(path) = mount.path.to_str().filter(|path| descriptor::fits_huge_path(path))
+    {
+        return RingPages::HugeFs(path.to_owned());
     }
     log::warn!("no hugetlbfs mount has {bytes} bytes free: asking for transparent huge pages");
     RingPages::Transparent

@@ -108,6 +108,19 @@ impl BlockCopy {
     /// Copies one frame, as far as it carries anything. The caller has checked its end.
     #[inline]
     pub(crate) fn copy_frame(&mut self, ring: &Ring, position: u64, word: CommitWord) {
+        ring.load_words(position + 8, self.room(position, word));
+    }
+
+    /// Takes one frame as it lies in the ring, where nobody may write to it: see
+    /// [`super::memory::Memory::read_words`].
+    #[cfg(loom)]
+    pub(crate) fn take_frame(&mut self, ring: &Ring, position: u64, word: CommitWord) {
+        ring.read_words(position + 8, self.room(position, word));
+    }
+
+    /// Puts a frame's commit word into its place, and returns the room for what it carries.
+    #[inline]
+    fn room(&mut self, position: u64, word: CommitWord) -> &mut [u64] {
         let carried_bytes = match word.kind() {
             Some(Kind::Padding | Kind::Abort) => HEADER_BYTES,
             _ => (HEADER_BYTES + word.length()).next_multiple_of(8),
@@ -116,6 +129,6 @@ impl BlockCopy {
         let words = <[u64]>::mut_from_bytes(self.storage.as_mut_bytes())
             .expect("a u128 is two words");
         words[at] = word.0;
-        ring.load_words(position + 8, &mut words[at + 1..at + carried_bytes as usize / 8]);
+        &mut words[at + 1..at + carried_bytes as usize / 8]
     }
 }

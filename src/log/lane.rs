@@ -181,7 +181,14 @@ fn start(
 ) -> Result<Option<Start>, StartError> {
     let reserved = publisher.load(pages::publisher::RESERVED, Ordering::Acquire);
     let reserved = seek::check_reserved(reserved)?;
-    let Some(newest) = seek::newest(ring, reserved)? else {
+    let newest = match seek::newest(ring, reserved) {
+        // No damage: the publisher went once around the ring since `reserved` was loaded.
+        Err(_) if publisher.load(pages::publisher::RESERVED, Ordering::Acquire) != reserved => {
+            return Ok(None);
+        }
+        newest => newest?,
+    };
+    let Some(newest) = newest else {
         // Nothing was published yet.
         return match start_at {
             StartAt::Offset(offset) if offset > 0 => Err(StartError::Future { offset, next: 0 }),

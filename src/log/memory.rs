@@ -32,7 +32,7 @@ enum Owner {
     #[cfg(not(loom))]
     Map(Arc<Map>),
     #[cfg(loom)]
-    Heap(Arc<[AtomicU64]>),
+    Heap { words: Arc<[AtomicU64]>, first: usize },
 }
 
 /// Heap memory is made of whole lines, so that it has the alignment of a mapping.
@@ -65,7 +65,7 @@ impl Memory {
         {
             let words = bytes.div_ceil(WORD_BYTES) as usize;
             let heap: Arc<[AtomicU64]> = (0..words).map(|_| AtomicU64::new(0)).collect();
-            Memory { words, owner: Owner::Heap(heap) }
+            Memory { words, owner: Owner::Heap { words: heap, first: 0 } }
         }
     }
 
@@ -78,11 +78,21 @@ impl Memory {
 
     /// `bytes` from byte `at` on, as a memory of its own: what a mapping of one page is to that of
     /// the whole file.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(test)]
     pub(crate) fn part(&self, at: u64, bytes: u64) -> Memory {
         let words = self.run(at / WORD_BYTES, bytes / WORD_BYTES);
-        let base = NonNull::from(words).cast();
-        Memory { base, words: words.len(), owner: self.owner.clone() }
+        #[cfg(not(loom))]
+        return Memory {
+            base: NonNull::from(words).cast(),
+            words: words.len(),
+            owner: self.owner.clone(),
+        };
+        #[cfg(loom)]
+        {
+            let Owner::Heap { words: heap, first } = &self.owner;
+            let first = first + (at / WORD_BYTES) as usize;
+            Memory { words: words.len(), owner: Owner::Heap { words: heap.clone(), first } }
+        }
     }
 
     /// Size in bytes.
@@ -112,8 +122,8 @@ impl Memory {
         return unsafe { pointer.as_ref() };
         #[cfg(loom)]
         {
-            let Owner::Heap(heap) = &self.owner;
-            &heap[index as usize]
+            let Owner::Heap { words, first } = &self.owner;
+            &words[first + index as usize]
         }
     }
 
@@ -139,8 +149,8 @@ impl Memory {
     #[inline(always)]
     pub(crate) fn store(&self, index: u64, value: u64, ordering: Ordering) {
         debug_assert!(self.is_writable());
-        #[cfg(all(test, not(loom)))]
-        super::tests::kill::spend(false);
+        #[cfg(test)]
+        super::kill::spend(false);
         self.word(index).store(value, ordering);
     }
 
@@ -159,8 +169,8 @@ impl Memory {
         let mut at = 0;
         for chunk in &mut chunks {
             let value = u64::from_le_bytes(chunk.try_into().expect("a chunk is 8 bytes"));
-            #[cfg(all(test, not(loom)))]
-            super::tests::kill::spend(true);
+            #[cfg(test)]
+            super::kill::spend(true);
             words[at].store(value, Ordering::Relaxed);
             at += 1;
         }
@@ -211,8 +221,19 @@ impl Memory {
         return unsafe { std::slice::from_raw_parts(pointer.as_ptr(), count as usize) };
         #[cfg(loom)]
         {
-            let Owner::Heap(heap) = &self.owner;
-            &heap[index as usize..][..count as usize]
+            let Owner::Heap { words, first } = &self.owner;
+            &words[first + index as usize..][..count as usize]
+        }
+    }
+
+    /// Reads words from `index` on as plain memory, which is what lending them in place amounts to:
+    /// loom reports every store that is not ordered before or after it.
+    #[cfg(loom)]
+    pub(crate) fn read_words(&self, index: u64, to: &mut [u64]) {
+        let words = self.run(index, to.len() as u64);
+        for (to, word) in to.iter_mut().zip(words) {
+            // SAFETY: loom keeps the value under a lock of its own; a race is reported, not run.
+            *to = unsafe { word.unsync_load() };
         }
     }
 

@@ -18,6 +18,7 @@ pub(crate) mod copy;
 pub(crate) mod frame;
 pub(crate) mod gate;
 pub(crate) mod lane;
+pub(crate) mod last_control;
 pub(crate) mod memory;
 pub(crate) mod pages;
 pub(crate) mod reader;
@@ -32,3 +33,10 @@ mod train;
 pub(crate) mod wake;
 pub(crate) mod walk;
 pub(crate) mod writer;
+
+#[cfg(all(test, loom))]
+mod models;
+#[cfg(all(test, loom))]
+use models::kill;
+#[cfg(all(test, not(loom)))]
+use tests::kill;

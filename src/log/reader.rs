@@ -314,18 +314,30 @@ pub(crate) struct Run<'a> {
 }
 
 #[cfg(not(loom))]
-impl<'a> Iterator for Run<'a> {
-    type Item = RawMessage<'a>;
-
-    #[inline]
-    fn next(&mut self) -> Option<RawMessage<'a>> {
-        let reader = self.reader;
-        if let Some(next) = self.single {
-            if reader.taken.replace(Some(next)).is_some() {
-                return None;
+impl<'a> Run<'a> {
+    /// How many messages it has from here on, up to a sum of `bytes_max` of payload, but for the
+    /// first one, which counts whatever its length. Takes none.
+    pub(crate) fn count_up_to(mut self, bytes_max: u64) -> u64 {
+        let (mut count, mut bytes) = (0, 0);
+        while let Some(message) = self.look() {
+            bytes += message.payload.len() as u64;
+            if count > 0 && bytes > bytes_max {
+                break;
             }
+            count += 1;
+        }
+        count
+    }
+
+    /// The next message, and on to the one behind it.
+    #[inline]
+    fn look(&mut self) -> Option<RawMessage<'a>> {
+        let reader = self.reader;
+        if reader.train.is_complete() {
+            let next = self.single.take()?;
             let (timestamp_ns, flags, payload) = reader.train.message()?;
-            return Some(RawMessage { offset: self.next.offset, timestamp_ns, flags, payload });
+            let offset = std::mem::replace(&mut self.next, next).offset;
+            return Some(RawMessage { offset, timestamp_ns, flags, payload });
         }
         let Next { position, offset } = self.next;
         if is_edge(position) {
@@ -337,7 +349,18 @@ impl<'a> Iterator for Run<'a> {
             return None;
         }
         self.next = Next { position: frame.end, offset: offset + 1 };
-        reader.taken.set(Some(self.next));
         Some(reader.message(position, offset, word))
+    }
+}
+
+#[cfg(not(loom))]
+impl<'a> Iterator for Run<'a> {
+    type Item = RawMessage<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<RawMessage<'a>> {
+        let message = self.look()?;
+        self.reader.taken.set(Some(self.next));
+        Some(message)
     }
 }

@@ -74,6 +74,12 @@ impl Ring {
         self.memory.load_words(self.index(position), to);
     }
 
+    /// Words in place: see [`Memory::read_words`].
+    #[cfg(loom)]
+    pub(crate) fn read_words(&self, position: u64, to: &mut [u64]) {
+        self.memory.read_words(self.index(position), to);
+    }
+
     /// Bytes in place.
     ///
     /// # Safety

@@ -12,8 +12,8 @@ pub(crate) struct Source {
     ring: Ring,
     /// `None`: in place.
     copy: Option<BlockCopy>,
-    /// Loom's atomics have no bytes to lend, so there a frame that is read in place is copied
-    /// first, without a validation: a missing edge shows as a wrong payload.
+    /// Loom's atomics have no bytes to lend, so there a frame that is read in place is taken from
+    /// the ring by plain reads first: a missing edge shows as a race.
     #[cfg(loom)]
     frame: BlockCopy,
 }
@@ -62,7 +62,7 @@ impl Source {
         }
         #[cfg(loom)]
         if let (Some(word), None) = (word, &self.copy) {
-            self.frame.copy_frame(&self.ring, position, word);
+            self.frame.take_frame(&self.ring, position, word);
         }
         Ok(word)
     }

@@ -10,25 +10,38 @@ use super::name::NameError;
 /// Why something in shared memory could not be opened, made or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
+    /// A name that cannot be a bus's or a topic's.
     #[error(transparent)]
     Name(#[from] NameError),
 
+    /// A lock that could not be taken.
     #[error(transparent)]
     Lock(#[from] LockError),
 
+    /// No permission.
     #[error(
         "cannot {action} {}: permission denied; {holder}: ask its owner for access (chmod, chgrp), \
          or run as a user who has it",
         path.display()
     )]
-    Denied { action: &'static str, path: PathBuf, holder: String },
+    Denied {
+        /// What was to be done.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Whose that is, in words.
+        holder: String,
+    },
 
+    /// There is nothing of that name.
     #[error("{} does not exist: create it first, or set TICKCAST_DIR to where it is", .0.display())]
     NotFound(PathBuf),
 
+    /// The name is taken.
     #[error("{} exists already: open it, remove it first, or take another name", .0.display())]
     AlreadyExists(PathBuf),
 
+    /// Shared memory, or another file system, is full.
     #[error(
         "no room left for {}: remove what is no longer needed, or make its file system larger \
          (shared memory: mount -o remount,size=<more> /dev/shm)",
@@ -36,19 +49,32 @@ pub enum FileError {
     )]
     Full(PathBuf),
 
+    /// A link, a directory, a device where something else should be.
     #[error(
         "{} is not a {wanted} (links are refused): remove it, or take another name",
         path.display()
     )]
-    WrongKind { path: PathBuf, wanted: &'static str },
+    WrongKind {
+        /// What it is about.
+        path: PathBuf,
+        /// What should be there.
+        wanted: &'static str,
+    },
 
+    /// It belongs to somebody who is not trusted with it.
     #[error(
         "{} belongs to user {owner}, which is neither root nor you nor the owner of its directory: \
          it is not trusted; have it removed, or set TICKCAST_DIR to a directory of your own",
         path.display()
     )]
-    WrongOwner { path: PathBuf, owner: u32 },
+    WrongOwner {
+        /// What it is about.
+        path: PathBuf,
+        /// Id of the user who owns it.
+        owner: u32,
+    },
 
+    /// A directory in which everybody could replace what is in it.
     #[error(
         "{} may be written by everybody and has no sticky bit, so anybody could replace what is in \
          it: set the bit (chmod +t), or set TICKCAST_DIR to a directory of your own",
@@ -56,15 +82,29 @@ pub enum FileError {
     )]
     NotSticky(PathBuf),
 
+    /// A file that is known by other names, too.
     #[error(
         "{} has {links} names (hard links), and writing to it would change a file elsewhere: \
          replace it by a copy",
         path.display()
     )]
-    Linked { path: PathBuf, links: u64 },
+    Linked {
+        /// What it is about.
+        path: PathBuf,
+        /// How many names it has.
+        links: u64,
+    },
 
+    /// Everything else that the kernel says.
     #[error("cannot {action} {}: {source}", path.display())]
-    Io { action: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        /// What was to be done.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
 }
 
 impl FileError {

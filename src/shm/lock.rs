@@ -21,8 +21,10 @@ const LOCKS_MAX: usize = 1024;
 /// Why a lock could be neither taken nor found taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
+    /// This process holds as many locks as it can.
     #[error("this process holds {LOCKS_MAX} locks, which is all it can: close some buses first")]
     TooMany,
+    /// What the kernel said.
     #[error("cannot lock: {0}")]
     Io(#[from] io::Error),
 }

@@ -15,14 +15,23 @@ pub(crate) const NAME_BYTES_MAX: usize = 64;
 /// Which rule a name breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
+    /// No characters at all.
     #[error("a name is empty: give it 1 to {NAME_BYTES_MAX} characters")]
     Empty,
+    /// Too many.
     #[error("the name {0:?} has {len} bytes: shorten it to {NAME_BYTES_MAX}", len = .0.len())]
     TooLong(String),
+    /// A first character that is kept for other uses.
     #[error("the name {0:?} begins with '.' or '-': begin it with a letter, a digit or '_'")]
     BadStart(String),
+    /// A character that no name has.
     #[error("the name {name:?} contains {bad:?}: use letters, digits, '.', '_' and '-' only")]
-    BadCharacter { name: String, bad: char },
+    BadCharacter {
+        /// The name.
+        name: String,
+        /// The first such character in it.
+        bad: char,
+    },
 }
 
 impl FromStr for Name {

@@ -1,1 +1,164 @@
-fn main() {}
+//! The command `tickcast`. Change here which subcommands there are and which exit codes they give;
+//! each has its own file.
+
+mod bench;
+mod demo;
+mod input;
+mod interrupt;
+mod list;
+mod name;
+mod output;
+mod publish;
+mod remove;
+mod size;
+mod stat;
+mod subscribe;
+mod table;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use tickcast::{FileError, RemoveError, TopicError};
+
+const FAILED: u8 = 1;
+const WRONG_USAGE: u8 = 2;
+
+/// A low-latency market-data and event bus in shared memory
+///
+/// Buses are in /dev/shm/tickcast, or in the directory that TICKCAST_DIR names.
+#[derive(Parser)]
+#[command(
+    name = "tickcast",
+    version,
+    term_width = 80,
+    verbatim_doc_comment,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage.\n\nExample:\n  \
+                  seq 5 | tickcast pub md/trades --create\n  \
+                  tickcast sub md/trades --from earliest --count 5"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Publish messages from standard input or a file
+    #[command(after_help = publish::AFTER_HELP)]
+    Pub(publish::Options),
+    /// Print the messages of a topic as they come
+    #[command(after_help = subscribe::AFTER_HELP)]
+    Sub(subscribe::Options),
+    /// List all buses and their topics
+    #[command(after_help = list::AFTER_HELP)]
+    Ls(list::Options),
+    /// Show what the partitions of a topic and their reliable subscribers have done
+    #[command(after_help = stat::AFTER_HELP)]
+    Stat(stat::Options),
+    /// Remove a bus with all its topics
+    #[command(after_help = remove::AFTER_HELP)]
+    Rm(remove::Options),
+    /// Play market data to five subscribers, verify what each got, and measure
+    #[command(after_help = "Example:\n  tickcast demo --input capture.pcap.gz")]
+    Demo(demo::Options),
+    /// Play a subscriber of the demonstration
+    #[command(name = demo::SUBSCRIBER_COMMAND, hide = true)]
+    DemoSubscriber(demo::SubscriberOptions),
+    /// Measure beside the bare hand-off and the bare stream of this machine
+    #[command(
+        subcommand,
+        disable_help_subcommand = true,
+        after_help = "Example:\n  tickcast bench latency --seconds 30"
+    )]
+    Bench(Bench),
+    /// Play the far side of a benchmark
+    #[command(name = bench::PEER_COMMAND, hide = true)]
+    BenchPeer { core: usize, shared: PathBuf },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Measure round trips between two cores
+    #[command(after_help = "Example:\n  tickcast bench latency --seconds 30 --json latency.json")]
+    Latency(BenchOptions),
+    /// Measure streams of messages from one core to another
+    #[command(after_help = "Example:\n  tickcast bench throughput --json throughput.json")]
+    Throughput(BenchOptions),
+}
+
+#[derive(clap::Args)]
+struct BenchOptions {
+    /// How long to measure
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    seconds: u64,
+    /// Write every block to this file, too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl From<BenchOptions> for bench::Options {
+    fn from(options: BenchOptions) -> Self {
+        Self { duration: Duration::from_secs(options.seconds), json: options.json }
+    }
+}
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    show_warnings();
+    match run(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::tell(&output::chain(&error));
+            ExitCode::from(if is_wrong_usage(&error) { WRONG_USAGE } else { FAILED })
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Pub(options) => publish::run(&options),
+        Command::Sub(options) => subscribe::run(&options),
+        Command::Ls(options) => list::run(&options),
+        Command::Stat(options) => stat::run(&options),
+        Command::Rm(options) => remove::run(&options),
+        Command::Demo(options) => demo::run(&options),
+        Command::DemoSubscriber(options) => demo::run_subscriber(&options),
+        Command::Bench(Bench::Latency(options)) => bench::latency(&options.into()),
+        Command::Bench(Bench::Throughput(options)) => bench::throughput(&options.into()),
+        Command::BenchPeer { core, shared } => bench::play_far_side(core, &shared),
+    }
+}
+
+/// Shows the library's warnings on standard error; `RUST_LOG` asks for more or for less.
+fn show_warnings() {
+    let filter = env_logger::Env::default().default_filter_or("warn");
+    env_logger::Builder::from_env(filter)
+        .format(|out, record| {
+            writeln!(out, "tickcast: {}: {}", record.level().as_str().to_lowercase(), record.args())
+        })
+        .init();
+}
+
+/// Whether what was given can never work: only the library knows which names and sizes can.
+fn is_wrong_usage(error: &anyhow::Error) -> bool {
+    let is_bad_name = |error: &FileError| matches!(error, FileError::Name(_));
+    let is_bad_setting = |error: &TopicError| match error {
+        TopicError::BadRingBytes { .. } | TopicError::BadPartitions { .. } => true,
+        TopicError::File(error) => is_bad_name(error),
+        _ => false,
+    };
+    let is_bad_bus =
+        |error: &RemoveError| matches!(error, RemoveError::File(error) if is_bad_name(error));
+    error.downcast_ref().is_some_and(is_bad_name)
+        || error.downcast_ref().is_some_and(is_bad_setting)
+        || error.downcast_ref().is_some_and(is_bad_bus)
+}

@@ -73,7 +73,8 @@ fn every_end_near_the_end_of_a_block_is_cleared_behind() {
 #[test]
 fn a_frame_may_fill_a_block_exactly() {
     let mut bench = Bench::new();
-    for length in (BLOCK_CAPACITY_BYTES - 3 * LINE_BYTES..=BLOCK_CAPACITY_BYTES - HEADER_BYTES).rev()
+    for length in
+        (BLOCK_CAPACITY_BYTES - 3 * LINE_BYTES..=BLOCK_CAPACITY_BYTES - HEADER_BYTES).rev()
     {
         bench.publish(length);
     }
@@ -156,17 +157,18 @@ fn a_batch_ends_with_its_block_and_is_cleared_behind() {
 #[test]
 fn gaps_and_control_frames_stand_between_messages() {
     let mut bench = Bench::new();
-    for (span, starts_block) in [(1, false), (1000, false), ((1 << 31) - 1, false), (1 << 31, true)]
+    for (count, starts_block) in
+        [(1, false), (1000, false), ((1 << 31) - 1, false), (1 << 31, true)]
     {
         bench.publish(5);
         let from = bench.writer.offset();
-        let to = from + span - 1;
+        let to = from + count - 1;
         bench.writer.try_publish_control(7, b"runs").expect("nobody is in the way");
         bench.writer.try_publish_gap(8, to, 3).expect("nobody is in the way");
         bench.layout.add(4);
         if starts_block {
             bench.layout.add(FRAME_BYTES);
-            bench.layout.end -= super::super::frame::span(FRAME_BYTES);
+            bench.layout.end -= span(FRAME_BYTES);
         }
         bench.layout.add(24);
         bench.log.assert_cleared(bench.layout.end);

@@ -14,10 +14,10 @@ use super::super::pages::{self, PAGE_BYTES, Pages, SLOTS};
 use super::super::reader::{Frame, Reader, Start};
 use super::super::ring::Ring;
 use super::super::seat::Seat;
+use super::super::seek;
 use super::super::takeover::Takeover;
 use super::super::walk::{self, Damaged, Tail};
 use super::super::writer::{FRAME_PAYLOAD_BYTES_MAX, Writer};
-use super::super::seek;
 use crate::sync::Ordering;
 
 /// The smallest ring.
@@ -64,8 +64,7 @@ impl Log {
 
     pub(super) fn take_over(&self) -> Result<Takeover, Damaged> {
         let ring_bytes = self.ring.bytes_len();
-        let gate =
-            Gate::new(self.pages.clone(), self.cursors.clone(), ring_bytes, self.reserved());
+        let gate = Gate::new(self.pages.clone(), self.cursors.clone(), ring_bytes, self.reserved());
         Takeover::new(self.ring.clone(), gate, None, LOG_ID)
     }
 
@@ -112,7 +111,7 @@ impl Log {
         Reader::copied(self.ring.clone(), start)
     }
 
-    /// All words of the log, to come back to.
+    /// All words of the log but the cursors, to come back to.
     pub(super) fn snapshot(&self) -> Vec<Vec<u64>> {
         self.memories()
             .map(|memory| {
@@ -131,8 +130,8 @@ impl Log {
         }
     }
 
-    fn memories(&self) -> [&Memory; 4] {
-        [&self.memory, &self.pages.publisher, &self.pages.control, &self.cursors]
+    fn memories(&self) -> [&Memory; 3] {
+        [&self.memory, &self.pages.publisher, &self.pages.control]
     }
 
     /// Invariant 1, for a log whose frames end at `end`.

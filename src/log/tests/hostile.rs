@@ -2,9 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::block::{
-    BLOCK_BYTES, BLOCK_HEADER_BYTES, BLOCK_MAGIC, block_start, field,
-};
+use super::super::block::{BLOCK_BYTES, BLOCK_HEADER_BYTES, BLOCK_MAGIC, block_start, field};
 use super::super::frame::{CommitWord, Kind};
 use super::super::reader::{Reader, Start};
 use super::super::{pages, seek, walk};
@@ -136,7 +134,7 @@ proptest! {
                 && let Some(((length, kind, behind), right, odd)) = frames.next()
             {
                 let kind = if right { 1 + kind % 8 } else { kind };
-                let base = CommitWord::new(if odd == 0 { due + kind } else { due }, length, Kind::Message, 0).0;
+                let base = CommitWord::new(if odd == 0 { due.wrapping_add(kind) } else { due }, length, Kind::Message, 0).0;
                 let word = CommitWord(base & !(0xf << 56) | kind << 56);
                 log.ring.store(at, word.0, Ordering::Relaxed);
                 let range = if odd % 3 == 0 { [behind; 3] } else { [due, behind, 0] };

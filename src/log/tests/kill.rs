@@ -53,6 +53,12 @@ pub(super) fn points(act: impl FnOnce()) -> Vec<u64> {
     act();
     let fuel = FUEL.take();
     let mut points = fuel.single.unwrap_or_default();
+    // Long rows of zeroes are all alike.
+    let (count, mut at) = (points.len(), 0);
+    points.retain(|_| {
+        at += 1;
+        count < 200 || at < 30 || at + 60 > count || at % 25 == 0
+    });
     points.extend((0..fuel.spent).step_by(1 + fuel.spent as usize / 40));
     points.extend([fuel.spent.saturating_sub(2), fuel.spent]);
     points.sort_unstable();

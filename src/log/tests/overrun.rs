@@ -66,10 +66,12 @@ fn no_torn_message_is_handed_out_while_the_publisher_overruns() {
     thread::scope(|scope| {
         let readers: Vec<_> = [500, 3000, u64::MAX]
             .into_iter()
-            .map(|nap_every| scope.spawn({
-                let (log, done) = (&log, &done);
-                move || read(log, done, nap_every)
-            }))
+            .map(|nap_every| {
+                scope.spawn({
+                    let (log, done) = (&log, &done);
+                    move || read(log, done, nap_every)
+                })
+            })
             .collect();
         let payloads: Vec<_> = (0..MESSAGES / 4).map(|at| payload(at, length(at))).collect();
         let mut writer = log.writer();
@@ -85,10 +87,7 @@ fn no_torn_message_is_handed_out_while_the_publisher_overruns() {
             assert_eq!(writer.try_publish(offset, &bytes[..]), Ok(offset));
         }
         done.store(true, Ordering::Release);
-        let lost: u64 = readers
-            .into_iter()
-            .map(|reader| reader.join().expect("a reader").1)
-            .sum();
+        let lost: u64 = readers.into_iter().map(|reader| reader.join().expect("a reader").1).sum();
         assert!(lost > 0, "nobody was ever overrun: this run has shown nothing");
     });
 }

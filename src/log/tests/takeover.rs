@@ -103,7 +103,8 @@ fn die_everywhere(ring_bytes: u64, room: u64, what: Act, deaths: &[u64]) {
         assert!(lived || count == 0, "killed at {point} of {complete}");
         log.assert_cleared(log.tail().resume.position);
         assert!(!log.tail().train_open);
-        for length in [40, 0, 700, FRAME_PAYLOAD_BYTES_MAX + 9, 48] {
+        let long = if point % 8 == 0 { FRAME_PAYLOAD_BYTES_MAX + 9 } else { 70 };
+        for length in [40, 0, 700, long, 48] {
             expected.push(message(publish(&mut writer, length), length));
         }
         log.assert_cleared(log.tail().resume.position);
@@ -121,8 +122,8 @@ fn die_everywhere(ring_bytes: u64, room: u64, what: Act, deaths: &[u64]) {
 
 #[test]
 fn death_in_a_message_leaves_nothing_of_it() {
-    for room in [0, 64, 1024, 8192] {
-        for length in [0, 48, 112, 1500, 5000] {
+    for room in [0, 64, 1024] {
+        for length in [0, 112, 1500] {
             die_everywhere(RING_BYTES, room, Act::Publish(length), &[]);
         }
     }
@@ -130,7 +131,7 @@ fn death_in_a_message_leaves_nothing_of_it() {
 
 #[test]
 fn death_in_a_batch_leaves_all_or_nothing() {
-    for room in [0, 64, 640, 8192] {
+    for room in [0, 640, 8192] {
         for length in [0, 49, 1200] {
             die_everywhere(RING_BYTES, room, Act::Batch(length), &[3]);
         }
@@ -139,7 +140,7 @@ fn death_in_a_batch_leaves_all_or_nothing() {
 
 #[test]
 fn death_in_a_claim_gap_or_control_frame_leaves_nothing_of_it() {
-    for room in [0, 128, 4096] {
+    for room in [0, 4096] {
         let acts = [Act::Claim(1000), Act::Gap(3), Act::Gap(1 << 31), Act::Control];
         for what in acts {
             die_everywhere(RING_BYTES, room, what, &[1]);
@@ -149,27 +150,30 @@ fn death_in_a_claim_gap_or_control_frame_leaves_nothing_of_it() {
 
 #[test]
 fn death_in_a_train_is_closed_by_an_abort() {
-    for room in [0, 64, 1024, BLOCK_CAPACITY_BYTES - 64] {
-        // With a last fragment that is short, and one that fills its block.
-        let first = if room == 0 { FRAME_PAYLOAD_BYTES_MAX } else { room - 16 };
-        let exact = first - 8 + 2 * FRAME_PAYLOAD_BYTES_MAX;
-        for length in [exact, FRAME_PAYLOAD_BYTES_MAX + 200] {
-            for deaths in [&[][..], &[1], &[40, 3]] {
-                die_everywhere(16 * BLOCK_BYTES, room, Act::Publish(length), deaths);
-            }
-        }
+    // With a last fragment that is short, one that fills its block, and one that is alone in it.
+    let exact = |room: u64, blocks| room - 24 + blocks * FRAME_PAYLOAD_BYTES_MAX;
+    let cases = [
+        (0, 2 * FRAME_PAYLOAD_BYTES_MAX - 8, &[][..]),
+        (0, FRAME_PAYLOAD_BYTES_MAX + 200, &[40, 3]),
+        (64, exact(64, 2), &[1]),
+        (64, exact(64, 1) + 100, &[]),
+        (1024, exact(1024, 1), &[40, 3]),
+        (BLOCK_CAPACITY_BYTES - 64, exact(BLOCK_CAPACITY_BYTES - 64, 1) + 40, &[]),
+    ];
+    for (room, length, deaths) in cases {
+        die_everywhere(8 * BLOCK_BYTES, room, Act::Publish(length), deaths);
     }
 }
 
 #[test]
 fn successors_that_die_anywhere_change_nothing() {
-    let length = 2 * FRAME_PAYLOAD_BYTES_MAX + 500;
+    let length = 2 * FRAME_PAYLOAD_BYTES_MAX + 200;
     // Cut before the second block was entered, in it, and where its end is known.
     for entered in 1..=3 {
-        let log = Log::new(16 * BLOCK_BYTES);
+        let log = Log::new(8 * BLOCK_BYTES);
         let mut writer = log.writer();
         publish(&mut writer, 30_000);
-        for stores in (0..).step_by(100) {
+        for stores in (0..).step_by(1500) {
             let snapshot = log.snapshot();
             let mut writer = log.writer();
             kill::after(stores, || publish(&mut writer, length));
@@ -230,7 +234,7 @@ fn an_abort_waits_for_the_subscriber_in_its_block() {
     let length = FRAME_PAYLOAD_BYTES_MAX + 1;
     let points = {
         let snapshot = log.snapshot();
-        let points = kill::points(|| drop(publish(&mut writer, length)));
+        let points = kill::points(|| assert_eq!(publish(&mut writer, length), 4));
         log.restore(&snapshot);
         points
     };

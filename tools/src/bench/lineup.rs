@@ -5,18 +5,29 @@ use std::path::Path;
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
+use tickcast::{Bus, Publisher};
 
-use super::block::{Contender, RoundTripper, Streamer};
+use super::block::{Contender, Publish, RoundTripper, Streamer};
+use super::bus_round_trip::BusRoundTrip;
+use super::bus_stream::{COPIED, IN_PLACE, InBatches, OneByOne};
+use super::fanout::{CROWDS, Crowd, FanOut};
 use super::handoff::{self, HandOff};
 use super::peer::{Counterpart, Far, Peer};
 use super::rtrb_stream::{self, RtrbConsumer, RtrbProducer};
 use super::shared::{Line, Shared};
 use super::stream::{self, Stream};
+use super::temporary_bus::TemporaryBus;
 
 /// Pause instructions after an empty poll, where a reader of the bare stream waits for batches.
 const STREAM_BATCHING: u32 = 32;
 /// The same for `rtrb`: among 8 to 8192, this served it well in every run.
 const RTRB_BATCHING: u32 = 128;
+
+/// The roles of the far halves on the bus, which follow the bare ones.
+const BUS_ROUND_TRIP: usize = 4;
+const BUS_IN_PLACE: usize = 5;
+const BUS_COPIED: usize = 6;
+const BUS_FAN_OUT: usize = 7;
 
 /// How the shared lines are used.
 pub(crate) struct Layout<'a> {
@@ -44,8 +55,22 @@ impl<'a> Layout<'a> {
         divide().context("the shared lines were made by another version; use one binary for both")
     }
 
-    /// The far halves that the child serves; the index is the role.
-    pub(crate) fn far_halves(&self) -> Vec<Box<dyn Far + 'a>> {
+    /// The far halves that the child serves; the index is the role. `bus` is the parent's.
+    ///
+    /// # Errors
+    /// When the bus is gone.
+    pub(crate) fn far_halves(&self, bus: &Bus) -> Result<Vec<Box<dyn Far + 'a>>> {
+        let mut fars = self.bare_far_halves();
+        fars.push(Box::new(BusRoundTrip::far(bus)?));
+        fars.push(Box::new(IN_PLACE.reader(bus)?));
+        fars.push(Box::new(COPIED.reader(bus)?));
+        for crowd in &CROWDS {
+            fars.push(Box::new(crowd.far(bus)?));
+        }
+        Ok(fars)
+    }
+
+    fn bare_far_halves(&self) -> Vec<Box<dyn Far + 'a>> {
         vec![
             Box::new(HandOff::<0>::new(self.handoff)),
             Box::new(HandOff::<1>::new(self.handoff)),
@@ -70,8 +95,18 @@ impl<'a> Layout<'a> {
 
     /// The contenders for round trips. The hand-off runs among them, too: a faster variant whose
     /// ratio is not about 1 says that the yardstick does not repeat.
-    pub(crate) fn round_trippers(&self, child: &Child<'a>) -> Vec<RoundTripper<'a>> {
-        self.handoffs(child)
+    pub(crate) fn round_trippers(
+        &self,
+        child: &Child<'a>,
+        bus: BusRoundTrip,
+    ) -> Vec<RoundTripper<'a>> {
+        let mut contenders = self.handoffs(child);
+        contenders.push(Contender {
+            name: "bus",
+            near: Box::new(bus),
+            far: child.role(BUS_ROUND_TRIP),
+        });
+        contenders
     }
 
     /// The contenders for throughput, and what the others are compared with among them.
@@ -82,6 +117,7 @@ impl<'a> Layout<'a> {
         &self,
         child: &Child<'a>,
         far_core: usize,
+        BusStreams { in_place, copied }: BusStreams,
     ) -> Result<Vec<(Option<Part>, Streamer<'a>)>> {
         let (spinning, spinning_thread) = rtrb_stream::start::<0>(far_core)?;
         let (pausing, pausing_thread) = rtrb_stream::start::<1>(far_core)?;
@@ -93,14 +129,65 @@ impl<'a> Layout<'a> {
             let near = Box::new(Stream::<0>::new(self.stream));
             Contender { name, near, far: child.role(role) }
         };
+        let bus = |name, near: Box<dyn Publish>, role| -> Streamer<'a> {
+            Contender { name, near, far: child.role(role) }
+        };
+        let one_by_one = Box::new(OneByOne(Rc::clone(&in_place)));
         Ok(vec![
             (Some(Part::Rival), rtrb("rtrb", spinning, spinning_thread)),
             (Some(Part::Rival), rtrb("rtrb, pausing", pausing, pausing_thread)),
             (Some(Part::BatchingRival), rtrb("rtrb, batching", batching, batching_thread)),
             (Some(Part::Limit), bare("bare stream", 2)),
             (Some(Part::Limit), bare("bare stream, batching", 3)),
+            (None, bus("bus", one_by_one, BUS_IN_PLACE)),
+            (None, bus("bus, in batches", Box::new(InBatches(in_place)), BUS_IN_PLACE)),
+            (None, bus("bus, read as copies", Box::new(OneByOne(copied)), BUS_COPIED)),
         ])
     }
+}
+
+/// The publishers of the streams over the bus.
+pub(crate) struct BusStreams {
+    in_place: Rc<RefCell<Publisher>>,
+    copied: Rc<RefCell<Publisher>>,
+}
+
+/// All near halves that are on the bus. They are made before the child is started, since it opens
+/// their topics at once.
+pub(crate) struct NearOnBus {
+    pub(crate) round_trip: BusRoundTrip,
+    pub(crate) streams: BusStreams,
+    pub(crate) fan_outs: Vec<FanOut>,
+}
+
+impl NearOnBus {
+    /// Makes all topics.
+    ///
+    /// # Errors
+    /// When shared memory is full.
+    pub(crate) fn create(bus: &TemporaryBus) -> Result<Self> {
+        let fan_outs: Result<_> = CROWDS.iter().map(|crowd| crowd.near(bus)).collect();
+        Ok(Self {
+            round_trip: BusRoundTrip::near(bus)?,
+            streams: BusStreams {
+                in_place: IN_PLACE.publisher(bus)?,
+                copied: COPIED.publisher(bus)?,
+            },
+            fan_outs: fan_outs?,
+        })
+    }
+}
+
+/// The contenders for fan-out, in the order of [`CROWDS`].
+pub(crate) fn fan_outs<'a>(
+    child: &Child<'a>,
+    fan_outs: Vec<FanOut>,
+) -> Vec<Contender<'a, FanOut>> {
+    let contender = |(at, (crowd, near)): (usize, (&Crowd, FanOut))| {
+        let far = child.role(BUS_FAN_OUT + at);
+        Contender { name: crowd.name, near: Box::new(near), far }
+    };
+    CROWDS.iter().zip(fan_outs).enumerate().map(contender).collect()
 }
 
 /// What a contender for throughput stands for in the figures of the others.
@@ -160,7 +247,7 @@ mod tests {
     #[test]
     fn the_child_divides_the_lines_as_the_parent_does() {
         let shared = Shared::create(Layout::LINES).unwrap();
-        assert_eq!(Layout::of(&shared).unwrap().far_halves().len(), 4);
+        assert_eq!(Layout::of(&shared).unwrap().bare_far_halves().len(), BUS_ROUND_TRIP);
         let short = Shared::create(Layout::LINES - 1).unwrap();
         assert!(Layout::of(&short).is_err());
     }

@@ -3,7 +3,10 @@
 //! An absolute latency means little on a host that moves its virtual cores about, so all figures are
 //! ratios of blocks that ran next to each other. [`lineup`] is the place to add a contender.
 mod block;
+mod bus_round_trip;
+mod bus_stream;
 mod cores;
+mod fanout;
 mod handoff;
 mod lineup;
 mod peer;
@@ -14,6 +17,7 @@ mod shared;
 mod spin;
 mod statistics;
 mod stream;
+mod temporary_bus;
 mod verdict;
 
 use std::fs::File;
@@ -27,10 +31,12 @@ use serde::Serialize;
 
 use block::Clock;
 use cores::Cores;
-use lineup::{Child, Layout};
+use fanout::{FANOUT_COLUMNS, judge_fanout};
+use lineup::{Child, Layout, NearOnBus, fan_outs};
 use report::{Report, Subject};
 use rounds::{Yardstick, interleave};
 use shared::Shared;
+use temporary_bus::TemporaryBus;
 use verdict::{FLOW_COLUMNS, LATENCY_COLUMNS, judge_flow, judge_latency};
 
 pub(crate) use peer::PEER_COMMAND;
@@ -41,6 +47,8 @@ const BLOCK_SAMPLES: u64 = 10_000;
 const REGIME_SAMPLES: u64 = 2_000;
 /// Messages in a block of a stream: about 3 ms for the fastest.
 const BLOCK_MESSAGES: u64 = 1 << 20;
+/// Messages in a block of a fan-out: 64 subscribers take some 50 ms for it.
+const FAN_OUT_MESSAGES: u64 = 1 << 18;
 /// Both sides on one core take turns by the scheduler, some hundred times slower.
 const OVERSUBSCRIBED_SHARE: u64 = 50;
 
@@ -58,11 +66,12 @@ pub(crate) struct Options {
 pub(crate) fn latency(options: &Options) -> Result<()> {
     let setup = Setup::new()?;
     let layout = Layout::of(&setup.shared)?;
+    let on_bus = NearOnBus::create(&setup.bus)?;
     let child = setup.child(&layout)?;
     let samples = setup.scaled(BLOCK_SAMPLES);
     let clock = setup.clock;
     let mut yardstick = Yardstick { variants: layout.handoffs(&child), samples, clock };
-    let mut contenders = layout.round_trippers(&child);
+    let mut contenders = layout.round_trippers(&child, on_bus.round_trip);
     let rounds = interleave(options.duration, &mut yardstick, contenders.len(), |at| {
         contenders[at].block(samples, &clock)
     })?;
@@ -85,12 +94,13 @@ pub(crate) fn latency(options: &Options) -> Result<()> {
 pub(crate) fn throughput(options: &Options) -> Result<()> {
     let setup = Setup::new()?;
     let layout = Layout::of(&setup.shared)?;
+    let on_bus = NearOnBus::create(&setup.bus)?;
     let child = setup.child(&layout)?;
     let (messages, samples) = (setup.scaled(BLOCK_MESSAGES), setup.scaled(REGIME_SAMPLES));
     let clock = setup.clock;
     let mut yardstick = Yardstick { variants: layout.handoffs(&child), samples, clock };
     let (parts, mut contenders): (Vec<_>, Vec<_>) =
-        layout.streamers(&child, setup.cores.far)?.into_iter().unzip();
+        layout.streamers(&child, setup.cores.far, on_bus.streams)?.into_iter().unzip();
     let rounds = interleave(options.duration, &mut yardstick, contenders.len(), |at| {
         contenders[at].block(messages)
     })?;
@@ -105,6 +115,34 @@ pub(crate) fn throughput(options: &Options) -> Result<()> {
     deliver(&Report::new(subject, rounds, |round| judge_flow(round, &parts)), options)
 }
 
+/// Measures what subscribers cost a publisher, prints the report.
+///
+/// # Errors
+/// When a side fails, or the report cannot be written.
+pub(crate) fn fanout(options: &Options) -> Result<()> {
+    let setup = Setup::new()?;
+    let layout = Layout::of(&setup.shared)?;
+    let on_bus = NearOnBus::create(&setup.bus)?;
+    let child = setup.child(&layout)?;
+    let (messages, samples) = (setup.scaled(FAN_OUT_MESSAGES), setup.scaled(REGIME_SAMPLES));
+    let clock = setup.clock;
+    let mut yardstick = Yardstick { variants: layout.handoffs(&child), samples, clock };
+    let mut contenders = fan_outs(&child, on_bus.fan_outs);
+    let rounds = interleave(options.duration, &mut yardstick, contenders.len(), |at| {
+        contenders[at].block(messages)
+    })?;
+    let subject = Subject {
+        title: "the publisher's cost of a message with 48 bytes of payload, by subscribers that one \
+                thread polls; waiting for them does not count",
+        cores: setup.cores,
+        clock,
+        preemptions: setup.preemptions(&child)?,
+        contenders: contenders.iter().map(|contender| contender.name).collect(),
+        columns: &FANOUT_COLUMNS,
+    };
+    deliver(&Report::new(subject, rounds, judge_fanout), options)
+}
+
 /// Plays the far side; what [`PEER_COMMAND`] runs, with a core and the path of the shared lines.
 ///
 /// # Errors
@@ -113,7 +151,8 @@ pub(crate) fn play_far_side(core: usize, shared: &Path) -> Result<()> {
     cores::pin(core)?;
     let shared = Shared::open(shared)?;
     let layout = Layout::of(&shared)?;
-    peer::serve(io::stdin().lock(), layout.control, &mut layout.far_halves())
+    let bus = temporary_bus::open_parents()?;
+    peer::serve(io::stdin().lock(), layout.control, &mut layout.far_halves(&bus)?)
 }
 
 /// What every run needs.
@@ -121,13 +160,16 @@ struct Setup {
     cores: Cores,
     clock: Clock,
     shared: Shared,
+    bus: TemporaryBus,
 }
 
 impl Setup {
     fn new() -> Result<Self> {
         let cores = Cores::choose()?;
         cores::pin(cores.near)?;
-        Ok(Self { cores, clock: Clock::measure()?, shared: Shared::create(Layout::LINES)? })
+        let clock = Clock::measure()?;
+        let shared = Shared::create(Layout::LINES)?;
+        Ok(Self { cores, clock, shared, bus: TemporaryBus::create()? })
     }
 
     fn child<'a>(&'a self, layout: &Layout<'a>) -> Result<Child<'a>> {

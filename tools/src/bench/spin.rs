@@ -18,6 +18,18 @@ pub(crate) enum BlockError {
              is broken, so its speed means nothing"
     )]
     Corrupt { expected: u64, found: u64 },
+    /// The bus would not take a message.
+    #[error("cannot publish: {0}")]
+    Publish(#[from] tickcast::PublishError),
+    /// The bus would not take a message, by a call that does not wait.
+    #[error("cannot publish: {0}")]
+    TryPublish(#[from] tickcast::TryPublishError),
+    /// The bus could not deliver.
+    #[error("cannot subscribe any longer: {0}")]
+    Notice(#[from] tickcast::Notice),
+    /// The bus delivered something else.
+    #[error(transparent)]
+    Type(#[from] tickcast::TypeError),
 }
 
 /// Without progress for this long, a side gives up. It also bounds how long the child can outlive

@@ -1,0 +1,418 @@
+//! The sequencer: merges partitions into one totally ordered topic, and goes on after a kill as if
+//! nothing had happened.
+//!
+//! Before each batch it writes a control frame that says where every input stood and which runs
+//! (input, first offset, count) follow, in order. A successor finds the newest such frame, counts
+//! the offsets behind it, and writes the rest of the list. A control frame is all words, 8 bytes,
+//! little-endian: magic, number of inputs, id of the inputs, number of runs, the next offset of
+//! each input before the batch, three words for each run.
+
+use std::collections::VecDeque;
+
+use thiserror::Error;
+
+use crate::bus::message::{Event, Flow, LossCause, Notice, NoticeKind};
+use crate::bus::publisher::{Publisher, PublisherError, TryPublishError};
+use crate::bus::subscribe::SubscribeError;
+use crate::bus::subscriber::Subscriber;
+use crate::bus::topic::{Topic, TopicError};
+use crate::log::lane::StartAt;
+use crate::log::last_control::last_control;
+use crate::log::pages;
+use crate::runtime::Agent;
+use crate::shm::map::Access;
+use crate::sync::Ordering;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"TICKSEQ\x01");
+
+/// Most inputs: their list, and as many runs, fit into one control frame.
+const INPUTS_MAX: usize = 1024;
+
+/// Some consecutive offsets of one input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    input: usize,
+    first: u64,
+    count: u64,
+}
+
+/// Merges all partitions of its input topics into partition 0 of its output topic, in order of
+/// arrival, with their timestamps. Every subscriber of the output sees the same total order.
+///
+/// It is an [`Agent`]: give it to a [`Core`](crate::runtime::Core), or call
+/// [`poll`](Agent::poll). What an input has lost becomes a gap of the same length in the output.
+/// When it is killed, a new one goes on: nothing is lost or written twice, as long as the inputs'
+/// rings still hold what it had not read.
+///
+/// # Examples
+/// ```no_run
+/// use tickcast::{Bus, Sequencer, runtime::{Core, IdleStrategy}};
+///
+/// let bus = Bus::open("md")?;
+/// let (trades, quotes) = (bus.open_topic("trades")?, bus.open_topic("quotes")?);
+/// let ordered = bus.topic("ordered").open_or_create()?;
+/// let sequencer = Sequencer::new(&[&trades, &quotes], &ordered)?;
+/// let core = Core::builder("sequencer")
+///     .idle(IdleStrategy::back_off())
+///     .agent(Box::new(sequencer))
+///     .start()?;
+/// # core.stop()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Sequencer {
+    inputs: Vec<Input>,
+    inputs_id: u64,
+    output: Publisher,
+    /// What the last control frame announced and is not written yet.
+    runs: VecDeque<Run>,
+    /// Input that is looked at first.
+    first: usize,
+    control: Vec<u8>,
+    failure: Option<SequencerError>,
+}
+
+#[derive(Debug)]
+struct Input {
+    subscriber: Subscriber,
+    /// Offset of the next message to write.
+    next: u64,
+    /// Offsets up to this one are missing.
+    gap: Option<(u64, LossCause)>,
+}
+
+impl Sequencer {
+    /// Becomes the publisher of `output`'s partition 0 and a reliable subscriber of all `inputs`.
+    ///
+    /// A new output starts with the earliest messages that the inputs' rings hold; one that a
+    /// sequencer of the same inputs, in the same order, has written before is continued.
+    ///
+    /// # Errors
+    /// [`SequencerError`].
+    pub fn new(inputs: &[&Topic], output: &Topic) -> Result<Sequencer, SequencerError> {
+        let places: Vec<(&Topic, u32)> = inputs
+            .iter()
+            .flat_map(|topic| (0..topic.partitions()).map(|partition| (*topic, partition)))
+            .collect();
+        if places.is_empty() || places.len() > INPUTS_MAX {
+            return Err(SequencerError::Inputs { count: places.len() });
+        }
+        for topic in inputs {
+            let (input_bytes, output_bytes) = (topic.message_bytes_max(), output.message_bytes_max());
+            if input_bytes > output_bytes {
+                let topic = topic.name().to_owned();
+                return Err(SequencerError::OutputTooSmall { topic, input_bytes, output_bytes });
+            }
+        }
+        let inputs_id = inputs_id(&places);
+        let publisher = output.publisher(0)?;
+        let (next, runs) = match last_state(output)? {
+            Some((behind, payload)) => {
+                let state = State::decode(&payload, inputs_id, places.len())
+                    .ok_or(SequencerError::ForeignOutput)?;
+                state.after(publisher.next_offset().wrapping_sub(behind))?
+            }
+            None if publisher.next_offset() == 0 => {
+                let mut next = Vec::with_capacity(places.len());
+                for (topic, partition) in &places {
+                    next.push(topic.stat()?.partitions[*partition as usize].earliest_offset);
+                }
+                (next, VecDeque::new())
+            }
+            None => return Err(SequencerError::ForeignOutput),
+        };
+        let mut opened = Vec::with_capacity(places.len());
+        for ((topic, partition), next) in places.iter().zip(next) {
+            let subscriber = topic
+                .subscribe()
+                .partition(*partition)
+                .reliable()
+                .start_at(StartAt::Offset(next))
+                .open()?;
+            opened.push(Input { subscriber, next, gap: None });
+        }
+        Ok(Sequencer {
+            inputs: opened,
+            inputs_id,
+            output: publisher,
+            runs,
+            first: 0,
+            control: Vec::with_capacity(8 * (4 + 4 * places.len())),
+            failure: None,
+        })
+    }
+
+    /// Why it does no more, once that is so.
+    pub fn failure(&self) -> Option<&SequencerError> {
+        self.failure.as_ref()
+    }
+
+    /// Offset in the output that the next message gets.
+    pub fn next_offset(&self) -> u64 {
+        self.output.next_offset()
+    }
+
+    fn step(&mut self) -> Result<usize, SequencerError> {
+        if self.runs.is_empty() && !self.announce()? {
+            return Ok(0);
+        }
+        let mut count = 0;
+        while let Some(run) = self.runs.front_mut() {
+            let written = write(run, &mut self.inputs[run.input], &mut self.output)?;
+            count += written as usize;
+            run.first += written;
+            run.count -= written;
+            if run.count > 0 {
+                // The output is full, or the input's messages are still being published.
+                break;
+            }
+            self.runs.pop_front();
+        }
+        Ok(count)
+    }
+
+    /// Looks what the inputs have, and writes the control frame for it. False when there is
+    /// nothing, or no room.
+    fn announce(&mut self) -> Result<bool, SequencerError> {
+        let inputs = self.inputs.len();
+        // So little that the newest control frame is always in the newest half of the ring.
+        let bytes_max = self.output.topic().ring_bytes() / 8 / inputs as u64;
+        for turn in 0..inputs {
+            let index = (self.first + turn) % inputs;
+            let input = &mut self.inputs[index];
+            let count = input.available(bytes_max)?;
+            if count > 0 {
+                self.runs.push_back(Run { input: index, first: input.next, count });
+            }
+        }
+        if self.runs.is_empty() {
+            return Ok(false);
+        }
+        self.first = (self.first + 1) % inputs;
+        self.control.clear();
+        let head = [MAGIC, inputs as u64, self.inputs_id, self.runs.len() as u64];
+        let next = self.inputs.iter().map(|input| input.next);
+        let runs = self.runs.iter().flat_map(|run| [run.input as u64, run.first, run.count]);
+        for word in head.into_iter().chain(next).chain(runs) {
+            self.control.extend_from_slice(&word.to_le_bytes());
+        }
+        match self.output.try_publish_control(0, &self.control) {
+            Ok(()) => Ok(true),
+            Err(TryPublishError::Full(_)) => {
+                self.runs.clear();
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Agent for Sequencer {
+    fn name(&self) -> &str {
+        "sequencer"
+    }
+
+    fn poll(&mut self) -> usize {
+        if self.failure.is_some() {
+            return 0;
+        }
+        self.step().unwrap_or_else(|error| {
+            log::error!("the sequencer of topic {} stops: {error}", self.output.topic().name());
+            self.failure = Some(error);
+            0
+        })
+    }
+}
+
+impl Input {
+    /// How many offsets can be written now, about `bytes_max` of payload.
+    fn available(&mut self, bytes_max: u64) -> Result<u64, SequencerError> {
+        if self.gap.is_none() {
+            match self.subscriber.available(bytes_max) {
+                Ok(count) => return Ok(count),
+                Err(notice) => self.note(notice)?,
+            }
+        }
+        Ok(self.gap.map_or(0, |(to, _)| to - self.next + 1))
+    }
+
+    fn note(&mut self, notice: Notice) -> Result<(), SequencerError> {
+        match notice.kind {
+            NoticeKind::Lost { to, cause, .. } => self.gap = Some((to, cause)),
+            kind if kind.is_final() => return Err(SequencerError::Input(notice)),
+            // Whoever publishes to an input, its messages come in order.
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Writes as much of `run` as is there and fits; returns how many offsets that is.
+fn write(run: &Run, input: &mut Input, output: &mut Publisher) -> Result<u64, SequencerError> {
+    let mut written = 0;
+    while written < run.count {
+        if let Some((to, cause)) = input.gap {
+            let count = (to - input.next + 1).min(run.count - written);
+            match output.try_publish_gap(0, output.next_offset() + count - 1, cause) {
+                Ok(()) => {}
+                Err(TryPublishError::Full(_)) => return Ok(written),
+                Err(error) => return Err(error.into()),
+            }
+            input.next += count;
+            written += count;
+            input.gap = input.gap.filter(|(to, _)| *to >= input.next);
+            continue;
+        }
+        let mut failed = None;
+        let mut noticed = None;
+        let mut messages = 0;
+        input.subscriber.poll((run.count - written) as usize, |event| match event {
+            Event::Message(message) => {
+                match output.try_publish(message.timestamp_ns, message.payload) {
+                    Ok(_) => {
+                        messages += 1;
+                        Flow::Next
+                    }
+                    Err(error) => {
+                        failed = Some(error);
+                        Flow::Retry
+                    }
+                }
+            }
+            Event::Notice(notice) => {
+                noticed = Some(notice);
+                Flow::Stop
+            }
+        });
+        input.next += messages;
+        written += messages;
+        match failed {
+            Some(TryPublishError::Full(_)) => return Ok(written),
+            Some(error) => return Err(error.into()),
+            None => {}
+        }
+        match noticed {
+            Some(notice) => input.note(notice)?,
+            None if messages == 0 => return Ok(written),
+            None => {}
+        }
+    }
+    Ok(written)
+}
+
+/// What a control frame says.
+struct State {
+    next: Vec<u64>,
+    runs: VecDeque<Run>,
+}
+
+impl State {
+    /// `None` when the frame is none of ours, or names other inputs.
+    fn decode(payload: &[u8], inputs_id: u64, inputs: usize) -> Option<State> {
+        let (words, []) = payload.as_chunks::<8>() else { return None };
+        let mut words = words.iter().map(|word| u64::from_le_bytes(*word));
+        let head = [words.next()?, words.next()?, words.next()?];
+        if head != [MAGIC, inputs as u64, inputs_id] {
+            return None;
+        }
+        let runs = words.next()?;
+        if words.len() as u64 != (inputs as u64).checked_add(runs.checked_mul(3)?)? {
+            return None;
+        }
+        let next = words.by_ref().take(inputs).collect();
+        let mut found = VecDeque::with_capacity(runs as usize);
+        while let (Some(input), Some(first), Some(count)) = (words.next(), words.next(), words.next())
+        {
+            let input = usize::try_from(input).ok().filter(|input| *input < inputs)?;
+            found.push_back(Run { input, first, count });
+        }
+        Some(State { next, runs: found })
+    }
+
+    /// What is left when `written` offsets stand behind the frame: where each input goes on, and
+    /// the rest of the runs.
+    fn after(self, written: u64) -> Result<(Vec<u64>, VecDeque<Run>), SequencerError> {
+        let State { mut next, mut runs } = self;
+        let mut left = written;
+        let mut rest = VecDeque::new();
+        for run in &mut runs {
+            if run.first != next[run.input] {
+                return Err(SequencerError::ForeignOutput);
+            }
+            let done = left.min(run.count);
+            left -= done;
+            next[run.input] += done;
+            run.first += done;
+            run.count -= done;
+            if run.count > 0 {
+                rest.push_back(*run);
+            }
+        }
+        if left > 0 {
+            return Err(SequencerError::ForeignOutput);
+        }
+        Ok((next, rest))
+    }
+}
+
+/// One number for the inputs' identities and order.
+fn inputs_id(places: &[(&Topic, u32)]) -> u64 {
+    places.iter().fold(0xcbf2_9ce4_8422_2325, |id, (topic, partition)| {
+        let [low, high] = topic.descriptor().partition_log_id(*partition).0;
+        (id ^ low ^ high.rotate_left(32)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// The output's newest control frame, and the offset behind it.
+fn last_state(output: &Topic) -> Result<Option<(u64, Vec<u8>)>, TopicError> {
+    let files = output.files(0)?;
+    let ring = files.ring(Access::ReadOnly)?;
+    let page = files.publisher_page(Access::ReadOnly)?;
+    let reserved = page.load(pages::publisher::RESERVED, Ordering::Acquire);
+    Ok(last_control(&ring, reserved)?)
+}
+
+/// Why a sequencer cannot start, or go on.
+#[derive(Debug, Error)]
+pub enum SequencerError {
+    /// No input, or more than one control frame can list.
+    #[error("a sequencer cannot have {count} inputs: give it 1 to 1024 partitions")]
+    Inputs {
+        /// How many it was given.
+        count: usize,
+    },
+    /// The output could not hold every message of an input.
+    #[error(
+        "topic {topic} may have messages of {input_bytes} bytes and the output of {output_bytes} \
+         only: create the output with a ring at least as large"
+    )]
+    OutputTooSmall {
+        /// The input.
+        topic: String,
+        /// Its largest message.
+        input_bytes: u64,
+        /// The output's largest message.
+        output_bytes: u64,
+    },
+    /// The output was not written by a sequencer of these inputs.
+    #[error(
+        "the output holds messages that no sequencer of these inputs, in this order, has written: \
+         give the same inputs as before, or a new output"
+    )]
+    ForeignOutput,
+    /// An input has come to an end.
+    #[error("an input has ended: {0}")]
+    Input(#[source] Notice),
+    /// The output could not be opened.
+    #[error(transparent)]
+    Publisher(#[from] PublisherError),
+    /// An input could not be opened.
+    #[error(transparent)]
+    Subscribe(#[from] SubscribeError),
+    /// The output could not be written.
+    #[error(transparent)]
+    Publish(#[from] TryPublishError),
+    /// A topic's files.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+}

@@ -1,0 +1,186 @@
+//! Models of the log's invariants: the real code over loom's atomics, in every interleaving that
+//! loom can think of. Change here how models are explored and what they are built from.
+//!
+//! Every model names the outcomes that it is about and fails unless it saw each of them, so a
+//! model that no longer reaches its race is noticed. They run with
+//! `RUSTFLAGS="--cfg loom" cargo test --release --lib models`.
+//!
+//! What loom cannot see: a load that takes its value from a store that comes later (so a missing
+//! release on leaving shows only because bytes in place are read as plain memory), and what holds
+//! only because its sequentially consistent fences are stronger than the language's.
+
+mod commit;
+mod entry;
+mod join;
+#[path = "../tests/kill.rs"]
+pub(super) mod kill;
+mod overrun;
+mod takeover;
+mod wake;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use super::block::{BLOCK_BYTES, LogId};
+use super::copy::Stall;
+use super::frame::{CommitWord, Kind};
+use super::gate::{Blocked, Gate};
+use super::memory::Memory;
+use super::pages::{self, PAGE_BYTES, Pages, SLOTS};
+use super::reader::{Frame, Reader, Start};
+use super::ring::{BLOCKS_MIN, Ring};
+use super::seat::Seat;
+use super::wake::Wake;
+use super::writer::{Resume, Writer};
+use crate::sync::Ordering;
+
+/// Preemptions that a model explores. The races here are between two threads, and each needs one
+/// thread to be stopped between two of its steps while the other runs, and that one to be stopped
+/// as well: two. A third would multiply the time by ten; what is left out are races that need a
+/// thread to be stopped twice within one operation.
+const PREEMPTIONS: usize = 2;
+
+const LOG_ID: LogId = LogId([7, 9]);
+
+/// How often each outcome was seen, over all interleavings. Counted with the standard library's
+/// atomics, which loom does not rewind.
+#[derive(Debug)]
+struct Outcomes {
+    executions: AtomicUsize,
+    counts: Vec<(&'static str, AtomicUsize)>,
+}
+
+impl Outcomes {
+    fn of(names: &[&'static str]) -> Arc<Outcomes> {
+        let counts = names.iter().map(|name| (*name, AtomicUsize::new(0))).collect();
+        Arc::new(Outcomes { executions: AtomicUsize::new(0), counts })
+    }
+
+    fn saw(&self, outcome: &str) {
+        let (_, count) = self
+            .counts
+            .iter()
+            .find(|(name, _)| *name == outcome)
+            .expect("the model lists all of its outcomes");
+        count.fetch_add(1, Relaxed);
+    }
+
+    /// Runs `model` in all interleavings with up to `preemptions` preemptions.
+    fn explore(
+        self: &Arc<Self>,
+        preemptions: usize,
+        model: impl Fn(&Arc<Outcomes>) + Send + Sync + 'static,
+    ) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(preemptions);
+        builder.max_branches = 50_000;
+        let seen = self.clone();
+        builder.check(move || {
+            seen.executions.fetch_add(1, Relaxed);
+            model(&seen);
+        });
+    }
+
+    /// Fails unless each of the outcomes was seen.
+    fn check(&self) {
+        println!("{self:?}");
+        for (outcome, count) in &self.counts {
+            assert!(count.load(Relaxed) > 0, "no interleaving came to {outcome:?}");
+        }
+        assert!(self.executions.load(Relaxed) > self.counts.len(), "too few interleavings");
+    }
+}
+
+/// Runs `model` in all interleavings, and fails unless each of `outcomes` was seen.
+fn explore(
+    outcomes: &[&'static str],
+    model: impl Fn(&Arc<Outcomes>) + Send + Sync + 'static,
+) {
+    let seen = Outcomes::of(outcomes);
+    seen.explore(PREEMPTIONS, model);
+    seen.check();
+}
+
+/// All that the processes of a partition share.
+#[derive(Clone)]
+struct Log {
+    ring: Ring,
+    pages: Pages,
+    cursors: Memory,
+}
+
+impl Log {
+    fn new() -> Log {
+        Log {
+            ring: Ring::new(Memory::heap(BLOCKS_MIN * BLOCK_BYTES)),
+            pages: Pages::heap(),
+            cursors: Memory::heap(SLOTS as u64 * PAGE_BYTES),
+        }
+    }
+
+    fn gate(&self) -> Gate {
+        let reserved = self.pages.publisher.load(pages::publisher::RESERVED, Ordering::Relaxed);
+        Gate::new(self.pages.clone(), self.cursors.clone(), self.ring.bytes_len(), reserved)
+    }
+
+    /// The first writer of the log.
+    fn writer(&self, wake: Option<Wake>) -> Writer {
+        let resume = Resume { position: 0, offset: 0, timestamp_max_ns: 0, payload_bytes: 0 };
+        Writer::new(self.ring.clone(), self.gate(), wake, LOG_ID, 1, resume)
+    }
+
+    fn seat(&self, slot: usize) -> Seat {
+        let page = self.cursors.part(slot as u64 * PAGE_BYTES, PAGE_BYTES);
+        Seat::new(self.pages.clone(), page, slot, self.ring.bytes_len())
+    }
+
+    /// A reader in place; the model sees to it that nothing is overwritten, and loom finds it out
+    /// when that fails.
+    fn in_place(&self, position: u64, offset: u64) -> Reader {
+        let start = Start { position, offset, due: None, joining: false };
+        // SAFETY: under loom nothing is lent; see `Source`.
+        unsafe { Reader::in_place(self.ring.clone(), start) }
+    }
+
+    fn copied(&self, position: u64, offset: u64) -> Reader {
+        let start = Start { position, offset, due: None, joining: false };
+        Reader::copied(self.ring.clone(), start)
+    }
+}
+
+/// What message `offset` says in all its words, so that a word of another message shows.
+fn content(offset: u64) -> u64 {
+    (offset + 1) * 0x0101_0101_0101
+}
+
+/// Publishes a message of one line.
+fn publish_tick(writer: &mut Writer) -> Result<u64, Blocked> {
+    let offset = writer.offset();
+    writer.try_publish(offset, &[content(offset)])
+}
+
+/// Publishes a message of two lines, which is a whole block. At the start of the second line is
+/// what looks like the frame of message `decoy`.
+fn publish_wide(writer: &mut Writer, decoy: u64) -> Result<u64, Blocked> {
+    let offset = writer.offset();
+    let mut payload = [content(offset); 7];
+    payload[6] = CommitWord::new(decoy, 8, Kind::Message, 0).0;
+    writer.try_publish(offset, &payload)
+}
+
+/// Reads the next message, whose offset is known to the reader, and checks every word of it.
+/// Returns its offset and length.
+fn take(reader: &mut Reader) -> Result<Option<(u64, usize)>, Stall> {
+    let due = reader.offset();
+    let Some(frame) = reader.peek()? else { return Ok(None) };
+    let Frame::Message(message) = frame else { panic!("{frame:?} instead of message {due}") };
+    let offset = message.offset;
+    assert_eq!(message.timestamp_ns, offset);
+    for (at, word) in message.payload.chunks(8).enumerate() {
+        let word = u64::from_le_bytes(word.try_into().expect("payloads are words"));
+        assert!(word == content(offset) || at == 6, "torn or foreign: {message:?}");
+    }
+    let length = message.payload.len();
+    reader.consume();
+    Ok(Some((offset, length)))
+}

@@ -1,0 +1,121 @@
+//! Streams over the bus: published one by one or in batches, read in place or in validated copies.
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tickcast::runtime::{Idle, IdleStrategy};
+use tickcast::{Bus, Publisher, SlowSubscriber, Subscriber};
+
+use super::block::Publish;
+use super::peer::Far;
+use super::spin::{BlockError, spin_until};
+use super::stream::{checksum, message};
+use super::temporary_bus::{TemporaryBus, Words, sum_of};
+
+/// Messages that are handed to `publish_batch` at once: what a feed's packet holds.
+const BATCH: usize = 16;
+
+/// A topic for streams.
+pub(crate) struct StreamTopic {
+    name: &'static str,
+    slow: SlowSubscriber,
+}
+
+/// Its subscriber is waited for, so it reads in place.
+pub(crate) const IN_PLACE: StreamTopic =
+    StreamTopic { name: "in-place", slow: SlowSubscriber::Wait };
+/// Its subscriber is waited for, but not for ever: it reads copies as a lossy one does, and loses
+/// nothing in a run.
+pub(crate) const COPIED: StreamTopic =
+    StreamTopic { name: "copied", slow: SlowSubscriber::EvictAfter(Duration::from_secs(60)) };
+
+impl StreamTopic {
+    /// Makes it, and its publisher.
+    ///
+    /// # Errors
+    /// When shared memory is full.
+    pub(crate) fn publisher(&self, bus: &TemporaryBus) -> Result<Rc<RefCell<Publisher>>> {
+        let topic = bus.create_topic_with(self.name, self.slow)?;
+        let publisher = topic.publisher(0);
+        let publisher = publisher.with_context(|| format!("cannot publish to {}", self.name))?;
+        Ok(Rc::new(RefCell::new(publisher)))
+    }
+
+    /// Its reader.
+    ///
+    /// # Errors
+    /// When the other half is gone.
+    pub(crate) fn reader(&self, bus: &Bus) -> Result<BusReader> {
+        let subscriber = bus.open_topic(self.name)?.subscribe().reliable().open();
+        let subscriber =
+            subscriber.with_context(|| format!("cannot subscribe to {}", self.name))?;
+        Ok(BusReader { subscriber, next: 0 })
+    }
+}
+
+/// Publishes one by one.
+pub(crate) struct OneByOne(pub(crate) Rc<RefCell<Publisher>>);
+
+impl Publish for OneByOne {
+    fn publish(&mut self, messages: u64) -> Result<(), BlockError> {
+        let mut publisher = self.0.borrow_mut();
+        let first = publisher.next_offset();
+        for number in first..first + messages {
+            publisher.publish(number, &message::<6>(number))?;
+        }
+        Ok(())
+    }
+}
+
+/// Publishes in batches.
+pub(crate) struct InBatches(pub(crate) Rc<RefCell<Publisher>>);
+
+impl Publish for InBatches {
+    fn publish(&mut self, messages: u64) -> Result<(), BlockError> {
+        let mut publisher = self.0.borrow_mut();
+        let first = publisher.next_offset();
+        let end = first + messages;
+        for number in (first..end).step_by(BATCH) {
+            let payloads: [Words; BATCH] =
+                std::array::from_fn(|at| message(number + at as u64));
+            let batch: [(u64, &Words); BATCH] =
+                std::array::from_fn(|at| (number + at as u64, &payloads[at]));
+            publisher.publish_batch(&batch[..BATCH.min((end - number) as usize)])?;
+        }
+        Ok(())
+    }
+}
+
+/// The reading half. It idles by `SpinPause`, as the library advises for a core of one's own.
+pub(crate) struct BusReader {
+    subscriber: Subscriber,
+    next: u64,
+}
+
+impl Far for BusReader {
+    fn block(&mut self, count: u64) -> Result<(), BlockError> {
+        let first = self.next;
+        let mut idle = Idle::new(IdleStrategy::SpinPause);
+        let (mut found, mut failure) = (0u64, None);
+        while self.next < first + count {
+            let next = &mut self.next;
+            spin_until::<0>(|| {
+                let left = (first + count - *next) as usize;
+                let polled = self.subscriber.poll(left, |event| match sum_of(event) {
+                    Ok(Some(sum)) => {
+                        found = found.wrapping_add(sum);
+                        *next += 1;
+                    }
+                    Ok(None) => {}
+                    Err(error) => failure = Some(error),
+                });
+                idle.idle(polled);
+                polled > 0
+            })?;
+            failure.map_or(Ok(()), Err)?;
+        }
+        let expected = checksum::<6>(first, count);
+        if found == expected { Ok(()) } else { Err(BlockError::Corrupt { expected, found }) }
+    }
+}

@@ -1,0 +1,137 @@
+//! What is played: messages from a file or from the generator, held in memory. Change here where
+//! they come from and how many are kept.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use super::checksum::Checksum;
+use super::grouped;
+use super::order_flow::OrderFlow;
+use crate::input::{Format, Input};
+
+/// No more of a file is held in memory; what lies beyond is not played.
+const MESSAGES_MAX: usize = 500_000;
+const BYTES_MAX: usize = 64 << 20;
+
+const GENERATED_MESSAGES: u64 = 200_000;
+const GENERATED_SEED: u64 = 50;
+
+/// Messages in a row, to be played in a loop.
+pub(super) struct Tape {
+    bytes: Vec<u8>,
+    /// Where each message ends; it starts where the one before it ends.
+    ends: Vec<usize>,
+    /// What the messages are, and what is not among them; for people.
+    about: Vec<String>,
+}
+
+impl Tape {
+    /// A day of made-up order flow; always the same.
+    pub(super) fn generated() -> Self {
+        let mut flow = OrderFlow::new(GENERATED_SEED, GENERATED_MESSAGES);
+        let mut tape = Self::empty();
+        let mut message = Vec::new();
+        while flow.next_into(&mut message) {
+            tape.push(&message);
+        }
+        tape.about.push(format!("generated ITCH 5.0 order flow (seed {GENERATED_SEED})"));
+        tape
+    }
+
+    /// Reads the file at `path`: as a capture if its first bytes say so, else as length-prefixed.
+    ///
+    /// A file that is damaged or cut is played up to there.
+    ///
+    /// # Errors
+    /// When there is no message to be had from it.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let cannot_read = || format!("cannot play {}", path.display());
+        let mut input = Input::open(path, Format::Auto).with_context(cannot_read)?;
+        let mut tape = Self::empty();
+        let mut is_capture = false;
+        let mut notes = Vec::new();
+        loop {
+            let record = match input.next_record() {
+                Ok(Some(record)) => record,
+                Ok(None) => break,
+                Err(error) if tape.ends.is_empty() => return Err(error).with_context(cannot_read),
+                Err(error) => {
+                    notes.push(format!("INCOMPLETE: {error}"));
+                    break;
+                }
+            };
+            is_capture |= record.timestamp_ns.is_some();
+            let is_full = tape.ends.len() == MESSAGES_MAX
+                || tape.bytes.len() + record.payload.len() > BYTES_MAX;
+            if is_full {
+                notes.push(format!(
+                    "TRUNCATED: only the beginning is played, at most {} messages or {} MiB",
+                    grouped(MESSAGES_MAX as u64),
+                    BYTES_MAX >> 20
+                ));
+                break;
+            }
+            tape.push(record.payload);
+        }
+        let skipped = input.skipped();
+        if skipped.total() > 0 {
+            notes.push(format!("skipped packets: {skipped}"));
+        }
+        if tape.ends.is_empty() {
+            bail!("{}: it holds no message{}", cannot_read(), notes.join("; ").replace("skipped", "; skipped"));
+        }
+        let framing =
+            if is_capture { "a capture, one message per UDP datagram" } else { "length-prefixed" };
+        tape.about.push(format!("{} ({framing})", path.display()));
+        tape.about.append(&mut notes);
+        Ok(tape)
+    }
+
+    /// How many messages there are; at least one.
+    pub(super) fn len(&self) -> u64 {
+        self.ends.len() as u64
+    }
+
+    /// Their bytes, all together.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// What this is: the first line names it, others tell what is missing.
+    pub(super) fn about(&self) -> &[String] {
+        &self.about
+    }
+
+    /// The message that is played as number `offset`, the tape being a loop.
+    #[inline]
+    pub(super) fn message(&self, offset: u64) -> &[u8] {
+        self.at((offset % self.len()) as usize)
+    }
+
+    /// The checksum that a subscriber of the first `messages` must come to.
+    pub(super) fn checksum(&self, messages: u64) -> u64 {
+        let mut checksum = Checksum::default();
+        let mut place = 0;
+        for offset in 0..messages {
+            checksum.add(offset, self.at(place));
+            place = if place + 1 == self.ends.len() { 0 } else { place + 1 };
+        }
+        checksum.value()
+    }
+
+    fn empty() -> Self {
+        Self { bytes: Vec::new(), ends: Vec::new(), about: Vec::new() }
+    }
+
+    fn push(&mut self, message: &[u8]) {
+        self.bytes.extend_from_slice(message);
+        self.ends.push(self.bytes.len());
+    }
+
+    #[inline]
+    fn at(&self, place: usize) -> &[u8] {
+        let start = if place == 0 { 0 } else { self.ends[place - 1] };
+        &self.bytes[start..self.ends[place]]
+    }
+}

@@ -1,0 +1,84 @@
+//! Ctrl-C: a flag that is looked at between messages, and an input that does not sleep through it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+/// How often the flag is looked at while nothing else happens.
+pub(crate) const LOOK_AT_LEAST_EVERY: Duration = Duration::from_millis(100);
+
+/// Whether the user wants an end.
+#[derive(Debug, Clone)]
+pub(crate) struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Takes Ctrl-C (SIGINT) and SIGTERM as a wish to end. A second one ends at once, in case that
+    /// whoever reads the output has stopped doing so.
+    ///
+    /// # Errors
+    /// When the signals cannot be taken.
+    pub(crate) fn install() -> Result<Self> {
+        let raised = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            flag::register_conditional_shutdown(signal, 128 + signal, raised.clone())
+                .and_then(|_| flag::register(signal, raised.clone()))
+                .context("cannot take Ctrl-C")?;
+        }
+        Ok(Self(raised))
+    }
+
+    pub(crate) fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Standard input, which fails once the user wants an end.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub(crate) fn stdin(&self) -> Result<impl Read + 'static> {
+        let stdin = io::stdin().as_fd().try_clone_to_owned().context("no standard input")?;
+        Ok(Interruptible { file: stdin.into(), interrupt: self.clone() })
+    }
+}
+
+struct Interruptible {
+    file: File,
+    interrupt: Interrupt,
+}
+
+impl Read for Interruptible {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if self.interrupt.is_raised() {
+                // Not of the kind `Interrupted`, after which readers try again.
+                return Err(io::Error::other("interrupted"));
+            }
+            if has_event(&self.file, PollFlags::IN, LOOK_AT_LEAST_EVERY)? {
+                return self.file.read(buffer);
+            }
+        }
+    }
+}
+
+/// Whether nobody can read `output` any more.
+pub(crate) fn is_abandoned(output: &impl AsFd) -> bool {
+    has_event(output, PollFlags::empty(), Duration::ZERO).unwrap_or(false)
+}
+
+/// Whether one of `wanted`, an error or a hang-up came within `timeout`.
+fn has_event(file: &impl AsFd, wanted: PollFlags, timeout: Duration) -> io::Result<bool> {
+    let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
+    match poll(&mut [PollFd::new(file, wanted)], Some(&timeout)) {
+        Ok(count) => Ok(count > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

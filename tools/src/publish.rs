@@ -1,0 +1,162 @@
+//! `tickcast pub`: publishes what it reads.
+
+use std::io::BufReader;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tickcast::runtime::clock;
+use tickcast::{Bus, FileError, Full, Publisher, Topic, TryPublishError};
+
+use crate::input::{Format, Input, Record, Skipped};
+use crate::interrupt::Interrupt;
+use crate::name::Address;
+use crate::output::tell;
+use crate::size;
+
+pub(crate) const AFTER_HELP: &str = "\
+A bus stays after its publisher exits, until it is removed (tickcast rm).
+
+Example:
+  seq 5 | tickcast pub md/trades --create --ring-size 64MiB --partitions 2";
+
+/// Bytes that are asked of standard input at a time.
+const READ_BYTES: usize = 64 * 1024;
+
+/// How often a full ring is looked at again.
+const FULL_RETRY: Duration = Duration::from_micros(100);
+
+/// How long a ring may be full before the user is told who is in the way.
+const FULL_TOLD_AFTER: Duration = Duration::from_secs(1);
+
+/// Where to publish what.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Where to publish; partition 0 unless given
+    #[arg(value_name = "BUS/TOPIC[/PARTITION]")]
+    address: Address,
+    /// Make the bus and the topic where there are none
+    #[arg(long)]
+    create: bool,
+    /// Memory of each partition: a power of two from 256KiB to 64GiB [default:
+    /// 16MiB]
+    #[arg(long, value_name = "SIZE", requires = "create", value_parser = size::parse)]
+    ring_size: Option<u64>,
+    /// How many partitions to make, 1 to 1024 [default: 1]
+    #[arg(long, value_name = "N", requires = "create")]
+    partitions: Option<u32>,
+    /// Read this file instead of standard input; gzip is looked through
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Not lines: a big-endian u16 length before each message (BinaryFILE)
+    #[arg(long)]
+    length_prefixed: bool,
+    /// Not lines: the UDP payloads of a capture (pcap, pcapng), with its times
+    #[arg(long, conflicts_with = "length_prefixed")]
+    capture: bool,
+}
+
+/// Publishes until the input ends or Ctrl-C.
+///
+/// # Errors
+/// When the topic cannot be had, the input is damaged, or a message is too long.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let interrupt = Interrupt::install()?;
+    let topic = if options.create { create(options)? } else { options.address.open()? };
+    let partition = options.address.partition.unwrap_or(0);
+    let address = options.address.with_partition(partition);
+    let mut publisher =
+        topic.publisher(partition).with_context(|| format!("cannot publish to {address}"))?;
+    let mut input = match open_input(options, &interrupt) {
+        Err(_) if interrupt.is_raised() => return Ok(()),
+        input => input?,
+    };
+    let mut count = 0_u64;
+    loop {
+        let record = match input.next_record() {
+            // The end of a line that was interrupted is never known.
+            _ if interrupt.is_raised() => return Ok(()),
+            record => record?,
+        };
+        let Some(record) = record else { break };
+        if !publish(&mut publisher, record, &interrupt)
+            .with_context(|| format!("cannot publish message {count} of the input to {address}"))?
+        {
+            return Ok(());
+        }
+        count += 1;
+    }
+    tell_skipped(input.skipped());
+    Ok(())
+}
+
+/// Opens the topic, and makes it and its bus where there are none.
+fn create(options: &Options) -> Result<Topic> {
+    let Address { bus: bus_name, topic: topic_name, .. } = &options.address;
+    let is_new = matches!(Bus::open(bus_name), Err(FileError::NotFound(_)));
+    let bus = Bus::open_or_create(bus_name)
+        .with_context(|| format!("cannot open or create bus {bus_name}"))?;
+    let mut settings = bus.topic(topic_name);
+    if let Some(ring_bytes) = options.ring_size {
+        settings = settings.ring_bytes(ring_bytes);
+    }
+    if let Some(partitions) = options.partitions {
+        settings = settings.partitions(partitions);
+    }
+    let made = settings
+        .open_or_create()
+        .with_context(|| format!("cannot open or create topic {bus_name}/{topic_name}"));
+    if made.is_err() && is_new && bus.topics()?.is_empty() {
+        // Nobody else's: a bus that is in use is not removed.
+        drop((settings, bus));
+        let _ = Bus::remove(bus_name, false);
+    }
+    made
+}
+
+fn open_input(options: &Options, interrupt: &Interrupt) -> Result<Input> {
+    let format = match options {
+        Options { length_prefixed: true, .. } => Format::LengthPrefixed,
+        Options { capture: true, .. } => Format::Capture,
+        _ => Format::Lines,
+    };
+    Ok(match &options.file {
+        Some(path) => Input::open(path, format)?,
+        None => {
+            let stdin = BufReader::with_capacity(READ_BYTES, interrupt.stdin()?);
+            Input::from_reader(Box::new(stdin), format)?
+        }
+    })
+}
+
+/// Publishes one message, waiting for slow subscribers as long as the user does: false when not.
+fn publish(
+    publisher: &mut Publisher,
+    record: Record<'_>,
+    interrupt: &Interrupt,
+) -> Result<bool, TryPublishError> {
+    let timestamp_ns = record.timestamp_ns.unwrap_or_else(clock::now_ns);
+    let mut told_at = None;
+    while !interrupt.is_raised() {
+        match publisher.try_publish(timestamp_ns, record.payload) {
+            Err(TryPublishError::Full(full)) => wait(full, &mut told_at),
+            published => return published.map(|_| true),
+        }
+    }
+    Ok(false)
+}
+
+/// Waits a little; tells once per message who is in the way.
+fn wait(full: Full, told_at: &mut Option<Instant>) {
+    let now = Instant::now();
+    match *told_at {
+        None => *told_at = now.checked_add(FULL_TOLD_AFTER),
+        Some(at) if now >= at => {
+            tell(&format!("waiting: {full}"));
+            *told_at = None;
+        }
+        Some(_) => {}
+    }
+    thread::sleep(FULL_RETRY);
+}

@@ -109,8 +109,11 @@ impl Bus {
             Err(error) => return Err(error.into()),
         }
         for topic in dir.list()? {
-            let topic_dir = dir.open_dir(&topic)?;
-            Topic::close(&topic_dir, topic);
+            match dir.open_dir(&topic) {
+                Ok(topic_dir) => Topic::close(&topic_dir, topic),
+                // What is no topic is removed with the rest.
+                Err(error) => log::warn!("{topic} is no topic of bus {name}: {error}"),
+            }
         }
         root.remove_tree(&name)?;
         Ok(())

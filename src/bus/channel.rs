@@ -12,8 +12,9 @@ use crate::log::memory::Memory;
 use crate::log::pages::{self, Pages};
 use crate::log::reader::{Frame, Run};
 use crate::log::wake::Wake;
+use crate::log::walk::Damaged;
 use crate::shm::lock::Lock;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence};
 
 /// A subscriber's end of one partition.
 #[derive(Debug)]
@@ -56,8 +57,8 @@ impl Counters {
 pub(crate) struct Polled {
     /// Events that were consumed.
     pub(crate) count: usize,
-    /// The handler wants no more.
-    pub(crate) stopped: bool,
+    /// What the handler answered last, or `Next` where nothing more was to be had.
+    pub(crate) flow: Flow,
 }
 
 impl Channel {
@@ -113,67 +114,43 @@ impl Channel {
         handler: &mut impl FnMut(Event<'_>) -> R,
     ) -> Polled {
         let mut count = 0;
+        let origin = self.origin;
         while count < limit {
-            if self.pending.is_some() || self.is_finished {
-                if !self.ready() {
-                    break;
+            let is_usual = self.pending.is_none() && !self.is_finished;
+            if is_usual && let Some(raw) = self.lane.reader.peek_message() {
+                let payload_bytes = raw.payload.len();
+                let flow = handler(Event::Message(Message::new(origin, raw))).into();
+                if flow == Flow::Retry {
+                    return Polled { count, flow };
                 }
-                match handler(self.event()).into() {
-                    Flow::Next => self.consume(),
-                    Flow::Stop => {
-                        self.consume();
-                        return Polled { count: count + 1, stopped: true };
-                    }
-                    Flow::Retry => return Polled { count, stopped: true },
-                }
+                let is_inside = self.lane.reader.consume_message();
+                self.counters.count(payload_bytes);
                 count += 1;
+                if !is_inside {
+                    self.sync();
+                }
+                if flow == Flow::Stop {
+                    return Polled { count, flow };
+                }
                 continue;
             }
-            let origin = self.origin;
-            match self.lane.reader.peek() {
-                Ok(Some(Frame::Message(raw))) => {
-                    let payload_bytes = raw.payload.len();
-                    let flow = handler(Event::Message(Message::new(origin, raw))).into();
-                    if flow == Flow::Retry {
-                        return Polled { count, stopped: true };
-                    }
-                    self.lane.reader.consume();
-                    self.counters.count(payload_bytes);
-                    count += 1;
-                    if self.lane.has_left_block() {
-                        self.sync();
-                    }
-                    if flow == Flow::Stop {
-                        return Polled { count, stopped: true };
-                    }
-                }
-                Ok(Some(Frame::Control { .. })) => self.lane.reader.consume(),
-                Ok(Some(Frame::Lost { from, to, cause })) => {
-                    let kind = lost(from, to, cause);
-                    let flow = handler(Event::Notice(Notice { kind, origin })).into();
-                    if flow == Flow::Retry {
-                        return Polled { count, stopped: true };
-                    }
-                    self.consume_lost(from, to);
-                    count += 1;
-                    if flow == Flow::Stop {
-                        return Polled { count, stopped: true };
-                    }
-                }
-                Ok(None) => {
-                    self.sync();
-                    if self.pending.is_none() {
-                        break;
-                    }
-                }
-                Err(stall) => {
-                    if !self.recover(stall) && self.pending.is_none() {
-                        break;
-                    }
-                }
+            if is_usual && self.lane.is_idle() || !self.ready() {
+                break;
+            }
+            let flow = handler(self.event()).into();
+            if flow == Flow::Retry {
+                return Polled { count, flow };
+            }
+            self.consume();
+            count += 1;
+            if self.lane.has_left_block() {
+                self.sync();
+            }
+            if flow == Flow::Stop {
+                return Polled { count, flow };
             }
         }
-        Polled { count, stopped: false }
+        Polled { count, flow: Flow::Next }
     }
 
     /// Whether there is an event.
@@ -192,10 +169,10 @@ impl Channel {
                 Ok(Some(Frame::Control { .. })) => self.lane.reader.consume(),
                 Ok(Some(_)) => return true,
                 Ok(None) => {
-                    self.sync();
-                    if self.pending.is_none() {
+                    if !self.lane.has_moved() {
                         return false;
                     }
+                    self.sync();
                 }
                 Err(stall) => {
                     if !self.recover(stall) && self.pending.is_none() {
@@ -275,10 +252,15 @@ impl Channel {
         true
     }
 
-    /// Where this channel can be woken, as long as there is a publisher that does it.
+    /// Where this channel can be woken, if anywhere.
     pub(crate) fn wake(&self) -> Option<&Wake> {
-        let wakes = self.publisher.load(pages::publisher::BARRIER, Ordering::Acquire) == 1;
-        self.wake.as_ref().filter(|_| wakes)
+        self.wake.as_ref()
+    }
+
+    /// Whether there is a publisher that wakes it, or nothing to be woken for.
+    pub(crate) fn is_woken(&self) -> bool {
+        let wakes = || self.publisher.load(pages::publisher::BARRIER, Ordering::Acquire) == 1;
+        self.is_finished || (self.wake.is_some() && wakes())
     }
 
     fn consume_lost(&mut self, from: u64, to: u64) {
@@ -304,7 +286,17 @@ impl Channel {
     /// Whether reading goes on.
     #[cold]
     fn recover(&mut self, stall: Stall) -> bool {
+        let before = self.lane.reader.position();
+        // The number that gave the overrun away was stored after the reservation for it: with this
+        // fence the reservation is seen too (edge `overrun`).
+        fence(Ordering::Acquire);
         match self.lane.recover(stall) {
+            // It would go round and round: whoever overruns has reserved more than a ring since.
+            Ok(true) if self.lane.reader.position() <= before => {
+                let what = "a block that overran its readers without a reservation";
+                self.stop(Stop::Damaged(Damaged::new(before, what)));
+                false
+            }
             Ok(has_restarted) => has_restarted,
             Err(stop) => {
                 self.stop(stop);
@@ -314,6 +306,10 @@ impl Channel {
     }
 
     fn stop(&mut self, stop: Stop) {
+        if self.is_finished {
+            // It was told already.
+            return;
+        }
         self.pending = Some(match stop {
             Stop::Evicted => NoticeKind::Evicted,
             Stop::Damaged(damaged) => NoticeKind::Damaged(damaged),

@@ -151,21 +151,17 @@ impl Publisher {
     where
         T: IntoBytes + Immutable + ?Sized,
     {
-        if !self.writer.has_room(size_of_val(payload) as u64) {
-            self.check(size_of_val(payload) as u64)?;
-        }
-        match self.writer.try_publish(timestamp_ns, payload) {
-            Ok(offset) => Ok(offset),
-            Err(blocked) => {
-                self.lift(blocked)?;
-                self.try_publish_again(timestamp_ns, payload.as_bytes())
-            }
+        match self.writer.publish_here(timestamp_ns, payload) {
+            Some(offset) => Ok(offset),
+            None => self.try_publish_slow(timestamp_ns, payload.as_bytes()),
         }
     }
 
-    /// After a subscriber that was in the way is gone; there may be another one.
+    /// Once a block, and for what is long.
     #[cold]
-    fn try_publish_again(&mut self, timestamp_ns: u64, bytes: &[u8]) -> Result<u64, TryPublishError> {
+    #[inline(never)]
+    fn try_publish_slow(&mut self, timestamp_ns: u64, bytes: &[u8]) -> Result<u64, TryPublishError> {
+        self.check(bytes.len() as u64)?;
         loop {
             match self.writer.try_publish(timestamp_ns, bytes) {
                 Ok(offset) => return Ok(offset),
@@ -184,11 +180,20 @@ impl Publisher {
     where
         T: IntoBytes + Immutable + ?Sized,
     {
-        match self.try_publish(timestamp_ns, payload) {
+        match self.writer.publish_here(timestamp_ns, payload) {
+            Some(offset) => Ok(offset),
+            None => self.publish_slow(timestamp_ns, payload.as_bytes()),
+        }
+    }
+
+    /// Once a block, and for what is long.
+    #[cold]
+    #[inline(never)]
+    fn publish_slow(&mut self, timestamp_ns: u64, bytes: &[u8]) -> Result<u64, PublishError> {
+        match self.try_publish_slow(timestamp_ns, bytes) {
             Ok(offset) => Ok(offset),
             Err(error) => {
-                let bytes = payload.as_bytes();
-                self.wait(error, |publisher| publisher.try_publish(timestamp_ns, bytes))
+                self.wait(error, |publisher| publisher.try_publish_slow(timestamp_ns, bytes))
             }
         }
     }
@@ -284,14 +289,14 @@ impl Publisher {
     /// As [`Publisher::try_publish`].
     ///
     /// # Panics
-    /// When `to` is below the next offset, or the last number there is.
+    /// When `to` is below the next offset, or one of the last two numbers there are.
     pub fn try_publish_gap(
         &mut self,
         timestamp_ns: u64,
         to: u64,
         cause: LossCause,
     ) -> Result<(), TryPublishError> {
-        assert!(to >= self.next_offset() && to < u64::MAX, "a gap ends where it begins, or later");
+        assert!(to >= self.next_offset() && to < u64::MAX - 1, "a gap ends where it begins, or later");
         self.check(0)?;
         while let Err(blocked) = self.writer.try_publish_gap(timestamp_ns, to, cause.code()) {
             self.lift(blocked)?;

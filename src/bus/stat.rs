@@ -1,10 +1,12 @@
 //! Counters, as anyone can read them who may read the topic.
 
 use crate::bus::topic::{Topic, TopicError};
+use crate::log::block::{block_of, block_start};
 use crate::log::memory::Memory;
 use crate::log::pages::{self, PAGE_BYTES, SLOTS};
 use crate::log::ring::Ring;
-use crate::log::{seek, walk};
+use crate::log::walk::{self, Damaged};
+use crate::log::seek;
 use crate::shm::error::FileError;
 use crate::shm::lock;
 use crate::shm::map::Access;
@@ -130,9 +132,8 @@ struct Head {
 impl Head {
     fn read(ring: &Ring, page: &Memory) -> Result<Head, TopicError> {
         loop {
-            let reserved = page.load(pages::publisher::RESERVED, Ordering::Acquire);
-            let reserved = seek::check_reserved(reserved)?;
-            let Some(newest) = seek::newest(ring, reserved)? else {
+            let (newest, reserved) = seek::newest_live(ring, page)?;
+            let Some(newest) = newest else {
                 return Ok(Head {
                     next_offset: 0,
                     earliest_offset: 0,
@@ -146,7 +147,14 @@ impl Head {
             // While the publisher laps the walk there is no answer; it is asked again.
             let (Some(tail), Some(earliest)) = (tail, earliest) else { continue };
             // The count's word is used again just before block newest + BYTES_WORDS is entered.
-            if ring.header(newest + pages::publisher::BYTES_WORDS - 1).is_some() {
+            let later = newest + pages::publisher::BYTES_WORDS - 1;
+            if ring.header(later).is_some() {
+                // It is asked again, unless nobody has reserved that block.
+                let reserved = page.load(pages::publisher::RESERVED, Ordering::Acquire);
+                if block_of(reserved) <= later {
+                    let what = "a block behind the reservation";
+                    return Err(Damaged::new(block_start(later), what).into());
+                }
                 continue;
             }
             return Ok(Head {

@@ -118,11 +118,11 @@ impl SubscriberBuilder {
     pub fn open(self) -> Result<Subscriber, SubscribeError> {
         let mut channels = Vec::new();
         for (index, (topic, only)) in self.topics.iter().enumerate() {
-            let partitions = match only {
-                Some(partition) => *partition..*partition + 1,
-                None => 0..topic.partitions(),
+            let (first, count) = match only {
+                Some(partition) => (*partition, 1),
+                None => (0, topic.partitions()),
             };
-            for partition in partitions {
+            for partition in (0..count).map(|at| first + at) {
                 let origin = Origin { topic: index as u32, partition };
                 channels.push(self.open_channel(topic, origin)?);
             }

@@ -15,8 +15,8 @@ use crate::shm::futex;
 /// How often the publishers' lives and the bus's end are looked at while there is nothing.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
 
-/// Polls that find nothing between two looks at the clock.
-const POLLS_PER_CLOCK: u32 = 1024;
+/// Occasions to look around between two looks at the clock.
+const LOOKS_PER_CLOCK: u32 = 1024;
 
 /// Longest sleep that a publisher is to end: then its life is looked at.
 const PROMPT_SLEEP: Duration = Duration::from_millis(100);
@@ -39,7 +39,8 @@ pub struct Subscriber {
     first: usize,
     /// Channel whose event was handed out by `receive`, to be consumed by the next call.
     received: Option<usize>,
-    empty_polls: u32,
+    /// Since the clock was looked at last.
+    looks: u32,
     looked_around: Instant,
     /// Words to sleep on: one a channel, set aside here so that sleeping allocates nothing.
     kept: Vec<u32>,
@@ -58,7 +59,7 @@ impl Subscriber {
             idle,
             first: 0,
             received: None,
-            empty_polls: 0,
+            looks: 0,
             looked_around: Instant::now(),
             kept,
         }
@@ -93,13 +94,15 @@ impl Subscriber {
         mut handler: impl FnMut(Event<'_>) -> R,
     ) -> usize {
         self.settle();
-        let count = self.poll_channels(limit, &mut handler);
-        if count > 0 {
-            self.empty_polls = 0;
-        } else if limit > 0 && self.look_around(false) {
-            return self.poll_channels(limit, &mut handler);
+        // One call of `poll_channels`, so that it becomes part of this.
+        loop {
+            let Polled { count, flow } = self.poll_channels(limit, &mut handler);
+            // What is to come again comes again with the next call only.
+            let is_idle = count == 0 && limit > 0 && flow == Flow::Next;
+            if !is_idle || !self.look_around(false) {
+                return count;
+            }
         }
-        count
     }
 
     #[inline]
@@ -107,11 +110,11 @@ impl Subscriber {
         &mut self,
         limit: usize,
         handler: &mut impl FnMut(Event<'_>) -> R,
-    ) -> usize {
+    ) -> Polled {
         if self.merge.is_some() {
             self.poll_merged(limit, handler)
         } else if let [channel] = &mut self.channels[..] {
-            channel.poll(limit, handler).count
+            channel.poll(limit, handler)
         } else {
             self.poll_arrived(limit, handler)
         }
@@ -121,40 +124,44 @@ impl Subscriber {
         &mut self,
         limit: usize,
         handler: &mut impl FnMut(Event<'_>) -> R,
-    ) -> usize {
+    ) -> Polled {
         let mut total = 0;
         for _ in 0..self.channels.len() {
             let index = self.first;
             self.first = (index + 1) % self.channels.len();
-            let Polled { count, stopped } = self.channels[index].poll(limit - total, handler);
+            let Polled { count, flow } = self.channels[index].poll(limit - total, handler);
             total += count;
-            if stopped || total == limit {
-                break;
+            if flow == Flow::Retry {
+                // What is to come again comes before what the other channels have.
+                self.first = index;
+            }
+            if flow != Flow::Next || total == limit {
+                return Polled { count: total, flow };
             }
         }
-        total
+        Polled { count: total, flow: Flow::Next }
     }
 
     fn poll_merged<R: Into<Flow>>(
         &mut self,
         limit: usize,
         handler: &mut impl FnMut(Event<'_>) -> R,
-    ) -> usize {
+    ) -> Polled {
         let mut count = 0;
         while count < limit
             && let Some(index) = self.pick()
         {
             let flow = handler(self.channels[index].event()).into();
             if flow == Flow::Retry {
-                break;
+                return Polled { count, flow };
             }
             self.consume(index);
             count += 1;
             if flow == Flow::Stop {
-                break;
+                return Polled { count, flow };
             }
         }
-        count
+        Polled { count, flow: Flow::Next }
     }
 
     /// The messages that can be had together without waiting: up to the end of a block, or of what
@@ -163,7 +170,7 @@ impl Subscriber {
     ///
     /// A batch and all that was taken from it borrow the subscriber:
     ///
-    /// ```compile_fail
+    /// ```compile_fail,E0499
     /// # let topic = tickcast::Bus::open("md")?.open_topic("trades")?;
     /// # let mut subscriber = topic.subscribe().open()?;
     /// let first = subscriber.batch()?.next();
@@ -189,7 +196,6 @@ impl Subscriber {
         let Some(index) = self.pick().or_else(|| self.pick_after_look(false)) else {
             return Ok(Batch { run: None, left: 0 });
         };
-        self.empty_polls = 0;
         let notice = match self.channels[index].event() {
             Event::Notice(notice) => Some(notice),
             Event::Message(_) => None,
@@ -296,6 +302,11 @@ impl Subscriber {
         if let Some(index) = self.received.take() {
             self.consume(index);
         }
+        if self.channels.len() > 1 {
+            // A partition that always has something must not keep the others' deaths from being
+            // told.
+            self.look_around(false);
+        }
     }
 
     fn consume(&mut self, index: usize) {
@@ -327,12 +338,15 @@ impl Subscriber {
 
     /// Every now and then, or `now`: looks at what is not looked at for each message. Returns
     /// whether there is an event because of it.
+    #[inline]
     fn look_around(&mut self, now: bool) -> bool {
-        self.empty_polls += 1;
-        if !now && self.empty_polls < POLLS_PER_CLOCK {
-            return false;
-        }
-        self.empty_polls = 0;
+        self.looks += 1;
+        (now || self.looks >= LOOKS_PER_CLOCK) && self.look_around_by_clock()
+    }
+
+    #[cold]
+    fn look_around_by_clock(&mut self) -> bool {
+        self.looks = 0;
         let time = Instant::now();
         if time - self.looked_around < LOOK_AROUND {
             return false;
@@ -344,7 +358,6 @@ impl Subscriber {
     /// Waits for an event and says whose it is.
     fn wait(&mut self, timeout: Option<Duration>) -> Result<Option<usize>, ReceiveError> {
         if let Some(index) = self.pick() {
-            self.empty_polls = 0;
             return Ok(Some(index));
         }
         if inside_agent() {
@@ -371,9 +384,7 @@ impl Subscriber {
     /// time.
     fn sleep(&mut self, bounded: Duration, left: Option<Duration>) {
         // A message that is held back comes by itself.
-        let can_be_woken = self.merge.is_none()
-            && self.channels.iter().all(|channel| channel.is_finished() || channel.wake().is_some());
-        if !can_be_woken {
+        if self.merge.is_some() || !self.channels.iter().all(Channel::is_woken) {
             return Step::Sleep(bounded).run();
         }
         self.kept.clear();
@@ -389,12 +400,12 @@ impl Subscriber {
         }
         let timeout = left.unwrap_or(PROMPT_SLEEP).min(PROMPT_SLEEP);
         let mut wakes = self.channels.iter().filter_map(Channel::wake).zip(&self.kept);
-        if let ([kept], Some((wake, _))) = (&self.kept[..], wakes.next()) {
+        if let [kept] = &self.kept[..]
+            && let Some((wake, _)) = wakes.next()
+        {
             wake.sleep(*kept, timeout);
         } else {
-            let wakes = self.channels.iter().filter_map(Channel::wake).zip(&self.kept);
-            let words: Vec<_> = wakes.map(|(wake, kept)| (wake.word(), *kept)).collect();
-            futex::wait_any(&words, timeout);
+            futex::wait_any(wakes.map(|(wake, kept)| (wake.word(), *kept)), timeout);
         }
     }
 }

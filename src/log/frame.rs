@@ -122,8 +122,9 @@ impl CommitWord {
     /// True for a whole message with `offset` as its number: the one comparison that most frames
     /// need.
     #[inline(always)]
-    pub(crate) const fn is_message(self) -> bool {
-        self.0 >> 56 & 0xf == Kind::Message as u64
+    pub(crate) const fn is_message_of(self, offset: u64) -> bool {
+        let others = LENGTH_MAX << 32 | 0xf << 60;
+        self.0 & !others == CommitWord::new(offset, 0, Kind::Message, 0).0
     }
 
     #[inline(always)]
@@ -169,7 +170,8 @@ mod tests {
             prop_assert!(!word.has_offset(offset.wrapping_add(1)));
             prop_assert_eq!(word.length(), length);
             prop_assert_eq!(word.kind(), Some(kind));
-            prop_assert_eq!(word.is_message(), kind == Kind::Message);
+            prop_assert_eq!(word.is_message_of(offset), kind == Kind::Message);
+            prop_assert!(!word.is_message_of(offset.wrapping_add(1)));
             prop_assert_eq!(word.flags(), flags);
         }
 

@@ -53,7 +53,7 @@ pub(crate) struct Lane {
     seat: Option<Seat>,
     ring: Ring,
     publisher: Memory,
-    /// Position that the seat's cursor was stored at last.
+    /// Position at the last `sync`; `u64::MAX` before the first.
     stored: u64,
 }
 
@@ -84,7 +84,6 @@ impl Lane {
                 break start;
             }
         };
-        let stored = start.position;
         let reader = if is_waited_for {
             // SAFETY: the seat is active with its cursor at the start of the block that is read
             // first, and `join` made sure that the publisher honours it (edge `join`). The cursor
@@ -94,7 +93,7 @@ impl Lane {
         } else {
             Reader::copied(ring.clone(), start)
         };
-        Ok(Lane { reader, seat: Some(seat), ring, publisher, stored })
+        Ok(Lane { reader, seat: Some(seat), ring, publisher, stored: u64::MAX })
     }
 
     /// A subscription that the publisher knows nothing of.
@@ -109,9 +108,20 @@ impl Lane {
                 break start;
             }
         };
-        let stored = start.position;
         let reader = Reader::copied(ring.clone(), start);
-        Ok(Lane { reader, seat: None, ring, publisher, stored })
+        Ok(Lane { reader, seat: None, ring, publisher, stored: u64::MAX })
+    }
+
+    /// Whether there is nothing to read and nothing for `sync` to store.
+    #[inline(always)]
+    pub(crate) fn is_idle(&mut self) -> bool {
+        self.reader.is_drained() && !self.has_moved()
+    }
+
+    /// Whether there is anything new for `sync` to store.
+    #[inline]
+    pub(crate) fn has_moved(&mut self) -> bool {
+        self.reader.position() != self.stored
     }
 
     /// Whether the reader has left the block for which the cursor was stored.
@@ -125,9 +135,9 @@ impl Lane {
     /// # Errors
     /// [`Stop::Evicted`].
     pub(crate) fn sync(&mut self) -> Result<(), Stop> {
-        let Some(seat) = &mut self.seat else { return Ok(()) };
         let position = self.reader.position();
         self.stored = position;
+        let Some(seat) = &mut self.seat else { return Ok(()) };
         seat.store(position, self.reader.offset());
         if seat.is_evicted() { Err(Stop::Evicted) } else { Ok(()) }
     }
@@ -179,15 +189,7 @@ fn start(
     publisher: &Memory,
     start_at: StartAt,
 ) -> Result<Option<Start>, StartError> {
-    let reserved = publisher.load(pages::publisher::RESERVED, Ordering::Acquire);
-    let reserved = seek::check_reserved(reserved)?;
-    let newest = match seek::newest(ring, reserved) {
-        // No damage: the publisher went once around the ring since `reserved` was loaded.
-        Err(_) if publisher.load(pages::publisher::RESERVED, Ordering::Acquire) != reserved => {
-            return Ok(None);
-        }
-        newest => newest?,
-    };
+    let (newest, reserved) = seek::newest_live(ring, publisher)?;
     let Some(newest) = newest else {
         // Nothing was published yet.
         return match start_at {

@@ -100,6 +100,12 @@ impl Memory {
         self.words as u64 * WORD_BYTES
     }
 
+    /// Size in words.
+    #[inline(always)]
+    pub(crate) fn words_len(&self) -> u64 {
+        self.words as u64
+    }
+
     /// Whether stores are possible; a store to a read-only mapping would be a fault.
     pub(crate) fn is_writable(&self) -> bool {
         match &self.owner {
@@ -112,7 +118,9 @@ impl Memory {
     /// The word at `index`. For a futex, and for everything below.
     #[inline(always)]
     pub(crate) fn word(&self, index: u64) -> &AtomicU64 {
-        assert!(index < self.words as u64, "word {index} of {}", self.words);
+        if index >= self.words as u64 {
+            out_of_bounds(index, 1, self.words);
+        }
         #[cfg(not(loom))]
         // SAFETY: `index` is within `words`, checked above, and a `usize` because `words` is.
         let pointer = unsafe { self.base.add(index as usize) };
@@ -165,20 +173,16 @@ impl Memory {
         debug_assert!(self.is_writable());
         let count = bytes.len().div_ceil(WORD_BYTES as usize);
         let words = self.run(index, count as u64);
-        let mut chunks = bytes.chunks_exact(WORD_BYTES as usize);
-        let mut at = 0;
-        for chunk in &mut chunks {
-            let value = u64::from_le_bytes(chunk.try_into().expect("a chunk is 8 bytes"));
+        let (whole, rest) = bytes.as_chunks::<{ WORD_BYTES as usize }>();
+        for (word, bytes) in words.iter().zip(whole) {
             #[cfg(test)]
             super::kill::spend(true);
-            words[at].store(value, Ordering::Relaxed);
-            at += 1;
+            word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
         }
-        let rest = chunks.remainder();
         if !rest.is_empty() {
             let mut last = [0; WORD_BYTES as usize];
             last[..rest.len()].copy_from_slice(rest);
-            words[at].store(u64::from_le_bytes(last), Ordering::Relaxed);
+            words[whole.len()].store(u64::from_le_bytes(last), Ordering::Relaxed);
         }
     }
 
@@ -211,7 +215,9 @@ impl Memory {
     #[inline(always)]
     fn run(&self, index: u64, count: u64) -> &[AtomicU64] {
         let len = self.words as u64;
-        assert!(index <= len && count <= len - index, "words {index} + {count} of {len}");
+        if index.saturating_add(count) > len {
+            out_of_bounds(index, count, self.words);
+        }
         #[cfg(not(loom))]
         // SAFETY: the start is within the memory or one past its end, checked above.
         let pointer = unsafe { self.base.add(index as usize) };
@@ -252,6 +258,13 @@ impl Memory {
     }
 }
 
+/// Out of line and with its arguments by value, so that a check costs the hot path one comparison.
+#[cold]
+#[inline(never)]
+fn out_of_bounds(index: u64, count: u64, words: usize) -> ! {
+    panic!("words from {index} on, {count} of them, of memory that has {words}");
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -282,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "word 64 of 64")]
+    #[should_panic(expected = "words from 64 on, 1 of them, of memory that has 64")]
     fn a_word_past_the_end_is_our_bug() {
         Memory::heap(512).load(64, Ordering::Relaxed);
     }

@@ -46,7 +46,12 @@ impl Ring {
     #[inline(always)]
     fn index(&self, position: u64) -> u64 {
         debug_assert!(position.is_multiple_of(WORD_BYTES));
-        (position & self.mask) / WORD_BYTES
+        let index = (position & self.mask) / WORD_BYTES;
+        // SAFETY: `mask` is the memory's size in bytes - 1 (see `new`; neither ever changes), so
+        // what is masked with it lies in the memory. Said here, the check that every access makes
+        // is left out of the hot path.
+        unsafe { std::hint::assert_unchecked(index < self.memory.words_len()) };
+        index
     }
 
     #[inline(always)]

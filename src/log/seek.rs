@@ -1,9 +1,12 @@
 //! Finding blocks in a ring that goes on while one looks: the log is its own index.
 
-use super::block::{BLOCK_BYTES, block_of};
+use super::block::{BLOCK_BYTES, block_of, block_start};
+use super::memory::Memory;
+use super::pages;
 use super::ring::Ring;
 use super::walk::Damaged;
 use super::writer::FRAME_PAYLOAD_BYTES_MAX;
+use crate::sync::Ordering;
 
 /// `reserved` as read from shared memory, checked.
 pub(crate) fn check_reserved(reserved: u64) -> Result<u64, Damaged> {
@@ -19,7 +22,8 @@ fn look_back(ring: &Ring) -> u64 {
     ring.message_bytes_max() / FRAME_PAYLOAD_BYTES_MAX + 3
 }
 
-/// The newest block that was entered, below `reserved`; `None` when none ever was.
+/// The newest block that was entered, below `reserved`, of a log that nobody writes; `None` when
+/// none ever was.
 pub(crate) fn newest(ring: &Ring, reserved: u64) -> Result<Option<u64>, Damaged> {
     let end = block_of(reserved);
     let low = end.saturating_sub(look_back(ring));
@@ -27,12 +31,37 @@ pub(crate) fn newest(ring: &Ring, reserved: u64) -> Result<Option<u64>, Damaged>
         if ring.header(number).is_some() {
             return Ok(Some(number));
         }
+        if ring.number(number, Ordering::Acquire) == number + 1 && ring.header(number).is_none() {
+            let position = block_start(number);
+            return Err(Damaged::new(position, "a block with its number and no header of ours"));
+        }
     }
     // The first block ever may have been reserved and not entered.
     if low == 0 {
         Ok(None)
     } else {
         Err(Damaged::new(reserved, "no block below the reservation bears its number"))
+    }
+}
+
+/// The newest block that was entered, and the reservation that it was found with, while the
+/// publisher goes on.
+pub(crate) fn newest_live(ring: &Ring, publisher: &Memory) -> Result<(Option<u64>, u64), Damaged> {
+    let load = || publisher.load(pages::publisher::RESERVED, Ordering::Acquire);
+    let mut reserved = load();
+    loop {
+        let found = check_reserved(reserved).and_then(|reserved| newest(ring, reserved));
+        if let Ok(Some(number)) = found {
+            return Ok((Some(number), reserved));
+        }
+        // Nothing, or what looks like damage: it may be that the publisher went once around the
+        // ring meanwhile. Whoever has seen the number of a later lap (edge `entry`) sees the
+        // reservation that came before it.
+        let now = load();
+        if now == reserved {
+            return found.map(|number| (number, reserved));
+        }
+        reserved = now;
     }
 }
 
@@ -44,12 +73,8 @@ pub(crate) fn earliest(ring: &Ring, reserved: u64) -> Option<u64> {
 
 /// The last block in `[low, high]` whose first offset is below `offset`, or else the oldest that
 /// is there: the walk from it meets the start of message `offset`. A block without its header
-/// counts as overwritten, so the search goes on with newer ones.
+/// counts as overwritten, so the search goes on with newer ones; when all are, it is `high + 1`.
 pub(crate) fn by_offset(ring: &Ring, low: u64, high: u64, offset: u64) -> u64 {
-    by(ring, low, high, |first_offset| first_offset < offset)
-}
-
-fn by(ring: &Ring, low: u64, high: u64, is_before: impl Fn(u64) -> bool) -> u64 {
     let (mut found, mut low, mut high) = (low, low, high + 1);
     while low < high {
         let middle = low + (high - low) / 2;
@@ -58,7 +83,7 @@ fn by(ring: &Ring, low: u64, high: u64, is_before: impl Fn(u64) -> bool) -> u64 
                 low = middle + 1;
                 found = found.max(low);
             }
-            Some(header) if is_before(header.first_offset) => {
+            Some(header) if header.first_offset < offset => {
                 found = middle;
                 low = middle + 1;
             }

@@ -1,6 +1,7 @@
 //! Where a reader's bytes come from: the ring itself, or a private copy of it. The two differ only
 //! here.
 
+use super::block::block_of;
 use super::copy::{BlockCopy, Stall};
 use super::frame::CommitWord;
 use super::ring::Ring;
@@ -61,10 +62,19 @@ impl Source {
             return Ok(if copy.refill(&self.ring, position)? { copy.word(position) } else { None });
         }
         #[cfg(loom)]
-        if let (Some(word), None) = (word, &self.copy) {
-            self.frame.take_frame(&self.ring, position, word);
+        if let Some(word) = word {
+            self.take_frame(position, word);
         }
         Ok(word)
+    }
+
+    /// Takes the frame at `position` from the ring where it is read in place; its word was
+    /// returned.
+    #[cfg(loom)]
+    pub(crate) fn take_frame(&mut self, position: u64, word: CommitWord) {
+        if self.copy.is_none() {
+            self.frame.take_frame(&self.ring, position, word);
+        }
     }
 
     /// The committed word at `position`, as far as that can be had without copying.
@@ -78,6 +88,15 @@ impl Source {
                 word.is_committed().then_some(word)
             }
         }
+    }
+
+    /// Whether nothing was committed at `position`, which lies inside a block that was entered and
+    /// that nobody has taken since.
+    #[inline(always)]
+    pub(crate) fn is_drained(&self, position: u64) -> bool {
+        let is_empty = !CommitWord(self.ring.load(position, Ordering::Relaxed)).is_committed();
+        let Some(copy) = &self.copy else { return is_empty };
+        is_empty && copy.word(position).is_none() && self.ring.still(block_of(position))
     }
 
     /// A word of a frame whose commit word was returned.

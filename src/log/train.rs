@@ -94,6 +94,12 @@ impl Train {
         }
     }
 
+    /// Whether there is nothing of a message.
+    #[inline(always)]
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle)
+    }
+
     #[inline(always)]
     pub(crate) fn is_complete(&self) -> bool {
         matches!(self.state, State::Complete { .. })

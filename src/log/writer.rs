@@ -19,8 +19,8 @@ use crate::sync::Ordering;
 /// Largest payload of a message that is one frame, and of a claim: 65,392 bytes.
 pub(crate) const FRAME_PAYLOAD_BYTES_MAX: u64 = BLOCK_CAPACITY_BYTES - HEADER_BYTES;
 
-/// From this many offsets on a gap starts a new block, so that the 32 bits in the commit words of
-/// a block never wrap around.
+/// From this many offsets on a gap starts a new block, so that the 32 bits of the offset in two
+/// neighbouring commit words tell which comes first.
 const GAP_NEW_BLOCK: u64 = 1 << 31;
 
 /// Where a log goes on.
@@ -113,18 +113,29 @@ impl Writer {
     }
 
     /// Appends one message. The caller has checked its length.
-    #[inline(always)]
     pub(crate) fn try_publish<T>(&mut self, timestamp_ns: u64, payload: &T) -> Result<u64, Blocked>
     where
         T: IntoBytes + Immutable + ?Sized,
     {
+        match self.publish_here(timestamp_ns, payload) {
+            Some(offset) => Ok(offset),
+            None => self.publish_slow(timestamp_ns, payload.as_bytes()),
+        }
+    }
+
+    /// Appends one message if it goes into the block that is being written: what happens for
+    /// nearly every message, and all of it. Otherwise there is more to be looked at.
+    #[inline(always)]
+    pub(crate) fn publish_here<T>(&mut self, timestamp_ns: u64, payload: &T) -> Option<u64>
+    where
+        T: IntoBytes + Immutable + ?Sized,
+    {
         let bytes = payload.as_bytes();
-        let length = bytes.len() as u64;
-        if !self.has_room(length) || self.dirty != 0 {
-            return self.publish_slow(timestamp_ns, bytes);
+        if !self.has_room(bytes.len() as u64) || self.dirty != 0 {
+            return None;
         }
         self.append(timestamp_ns, bytes, Kind::Message);
-        Ok(self.take_offset())
+        Some(self.take_offset())
     }
 
     /// Appends the first messages of a batch; all of those that fit into one block become visible
@@ -142,28 +153,32 @@ impl Writer {
         // The first frame's commit word is stored last: until then no reader gets past it.
         let head = self.position;
         let head_word = CommitWord::new(self.offset, first.len() as u64, Kind::Message, 0);
-        let mut count = 0;
+        // In locals, which the stores into the ring cannot change as far as the compiler knows.
+        let (mut position, mut offset) = (head, self.offset);
+        let (mut timestamp_max_ns, mut payload_bytes) = (self.timestamp_max_ns, self.payload_bytes);
         for (timestamp_ns, payload) in batch {
             let bytes = payload.as_bytes();
             let length = bytes.len() as u64;
-            if span(length) > self.block_end - self.position {
+            if span(length) > self.block_end - position {
                 break;
             }
-            self.ring.store_bytes(self.position + HEADER_BYTES, bytes);
-            self.ring.store(self.position + 8, *timestamp_ns, Ordering::Relaxed);
-            if count > 0 {
-                let word = CommitWord::new(self.offset, length, Kind::Message, 0);
-                self.ring.store(self.position, word.0, Ordering::Relaxed);
+            self.ring.store_bytes(position + HEADER_BYTES, bytes);
+            self.ring.store(position + 8, *timestamp_ns, Ordering::Relaxed);
+            if position != head {
+                let word = CommitWord::new(offset, length, Kind::Message, 0);
+                self.ring.store(position, word.0, Ordering::Relaxed);
             }
-            self.timestamp_max_ns = self.timestamp_max_ns.max(*timestamp_ns);
-            self.payload_bytes += length;
-            self.position += span(length);
-            self.offset += 1;
-            count += 1;
+            timestamp_max_ns = timestamp_max_ns.max(*timestamp_ns);
+            payload_bytes += length;
+            position += span(length);
+            offset += 1;
         }
-        self.clear_ahead(self.position);
+        let count = offset - self.offset;
+        (self.position, self.offset) = (position, offset);
+        (self.timestamp_max_ns, self.payload_bytes) = (timestamp_max_ns, payload_bytes);
+        self.clear_ahead(position);
         self.commit(head, head_word);
-        Ok(count)
+        Ok(count as usize)
     }
 
     /// Appends a gap frame for the offsets from the next one to `to`, both included.

@@ -38,29 +38,36 @@ pub(crate) fn wait(word: &AtomicU64, expected: u32, timeout: Duration) -> bool {
 
 /// Sleeps while each word's low half is what is expected of it, at most `timeout`. Returns like
 /// [`wait`]; so do more than 128 words, and kernels before 5.16, after a sleep of at most 1 ms.
-pub(crate) fn wait_any(words: &[(&AtomicU64, u32)], timeout: Duration) -> bool {
-    if words.is_empty() || words.len() > WAITERS_MAX {
+pub(crate) fn wait_any<'a>(
+    words: impl IntoIterator<Item = (&'a AtomicU64, u32)>,
+    timeout: Duration,
+) -> bool {
+    const UNUSED: Waiter = Waiter { expected: 0, word: 0, flags: 0, reserved: 0 };
+    let mut waiters = [UNUSED; WAITERS_MAX];
+    let mut count = 0;
+    for (word, expected) in words {
+        if let Some(waiter) = waiters.get_mut(count) {
+            *waiter = Waiter {
+                expected: u64::from(expected),
+                word: low_half(word) as u64,
+                flags: FUTEX2_SIZE_U32,
+                reserved: 0,
+            };
+        }
+        count += 1;
+    }
+    if count == 0 || count > WAITERS_MAX {
         thread::sleep(timeout.min(SLEEP_MAX));
         return true;
     }
-    const UNUSED: Waiter = Waiter { expected: 0, word: 0, flags: 0, reserved: 0 };
-    let mut waiters = [UNUSED; WAITERS_MAX];
-    for (waiter, (word, expected)) in waiters.iter_mut().zip(words) {
-        *waiter = Waiter {
-            expected: u64::from(*expected),
-            word: low_half(word) as u64,
-            flags: FUTEX2_SIZE_U32,
-            reserved: 0,
-        };
-    }
     let deadline = timespec(now().saturating_add(timeout));
-    // SAFETY: the array holds at least `words.len()` entries, whose addresses are of borrowed words;
+    // SAFETY: the array holds at least `count` entries, whose addresses are of borrowed words;
     // it and the deadline live through the call, and the kernel only reads them.
     let result = unsafe {
         libc::syscall(
             libc::SYS_futex_waitv,
             waiters.as_ptr(),
-            words.len(),
+            count,
             0,
             ptr::from_ref(&deadline),
             libc::CLOCK_MONOTONIC,
@@ -198,7 +205,7 @@ mod tests {
         let [theirs, ours] = mapped_twice();
         let other = AtomicU64::new(5);
         thread::scope(|scope| {
-            let sleeper = scope.spawn(|| wait_any(&[(&other, 5), (word(&theirs), 0)], LONG));
+            let sleeper = scope.spawn(|| wait_any([(&other, 5), (word(&theirs), 0)], LONG));
             let woken = wake_until_finished(word(&ours), &sleeper);
             assert!(sleeper.join().unwrap());
             if !woken {
@@ -212,7 +219,7 @@ mod tests {
         let word = AtomicU64::new(3);
         assert!(!wait(&word, 3, SHORT));
         // `true` for lack of futex_waitv is a short sleep; some call must find the time over.
-        let timed_out = !wait_any(&[(&word, 3), (&word, 3)], SHORT);
+        let timed_out = !wait_any([(&word, 3), (&word, 3)], SHORT);
         // SAFETY: an invalid call that only tells whether the kernel knows it.
         let probe = unsafe { libc::syscall(libc::SYS_futex_waitv, 0, 0, 0, 0, 0) };
         let known = probe < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL);
@@ -223,15 +230,15 @@ mod tests {
     fn a_word_that_differs_is_not_slept_on() {
         let word = AtomicU64::new(1 << 32);
         assert!(wait(&word, 1, LONG));
-        assert!(wait_any(&[(&word, 0), (&word, 1)], LONG));
+        assert!(wait_any([(&word, 0), (&word, 1)], LONG));
     }
 
     #[test]
     fn no_words_and_too_many_are_a_short_sleep() {
         let word = AtomicU64::new(0);
-        assert!(wait_any(&[], LONG));
-        assert!(wait_any(&[(&word, 0); WAITERS_MAX + 1], LONG));
-        assert!(!wait_any(&[(&word, 0); WAITERS_MAX], SHORT));
+        assert!(wait_any([], LONG));
+        assert!(wait_any([(&word, 0); WAITERS_MAX + 1], LONG));
+        assert!(!wait_any([(&word, 0); WAITERS_MAX], SHORT));
     }
 
     #[test]

@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use tickcast::runtime::IdleStrategy;
 use tickcast::{
-    Bus, Event, Flow, IdleStrategy, LossCause, Message, Mode, Notice, Order, Publisher, StartAt,
+    Bus, Event, Flow, LossCause, Message, Mode, Notice, Order, Publisher, ReceiveError, StartAt,
     Subscriber, Topic, TryPublishError,
 };
 
@@ -74,23 +75,32 @@ impl Actor {
                 let publisher = &mut self.publishers[number(1) as usize];
                 format!("{:?}", publisher.try_publish_gap(0, number(2), cause))
             }
-            "drop-publishers" => {
-                self.publishers.clear();
+            "publish-typed" => {
+                let publisher = &mut self.publishers[number(1) as usize];
+                for _ in 0..number(2) {
+                    let offset = publisher.next_offset();
+                    publisher.publish(offset, &[offset; 6]).expect("room");
+                }
+                String::new()
+            }
+            "drop-publisher" => {
+                self.publishers.remove(number(1) as usize);
                 String::new()
             }
             "subscribe" => self.subscribe(&words[1..]),
             "take" => self.take(words[1], number(2) as usize),
+            "take-typed" => self.take_typed(number(1)),
             "nothing" => self.nothing(words[1]),
             "counters" => {
-                let counters = self.subscriber().counters();
+                let counters = self.settled().counters();
                 format!("{} {} {}", counters.messages, counters.lost, counters.late)
             }
             "offsets" => {
                 let offsets: Vec<_> =
-                    self.subscriber().offsets().map(|(_, offset)| offset.to_string()).collect();
+                    self.settled().offsets().map(|(_, offset)| offset.to_string()).collect();
                 offsets.join(" ")
             }
-            "finished" => self.subscriber().is_finished().to_string(),
+            "finished" => self.settled().is_finished().to_string(),
             "alive" => self.subscriber().publisher_alive().to_string(),
             "drop-subscriber" => {
                 self.subscriber = None;
@@ -102,6 +112,14 @@ impl Actor {
 
     fn subscriber(&mut self) -> &mut Subscriber {
         self.subscriber.as_mut().expect("subscribed before")
+    }
+
+    /// The subscriber when all that it handed out is consumed: `receive` leaves that to the next
+    /// call.
+    fn settled(&mut self) -> &mut Subscriber {
+        let subscriber = self.subscriber();
+        subscriber.poll(0, |_| ());
+        subscriber
     }
 
     /// Publishes up to `count` messages, as many as there is room for; their timestamps are their
@@ -246,8 +264,10 @@ impl Actor {
                     Err(notice) => taken.push(shown_notice(notice)),
                 },
                 "receive" => {
-                    let received = subscriber.receive(Some(Duration::from_millis(100)));
-                    taken.extend(received.expect("not finished").map(shown));
+                    match subscriber.receive(Some(Duration::from_millis(100))) {
+                        Ok(event) => taken.extend(event.map(shown)),
+                        Err(error) => assert_eq!(error, ReceiveError::Finished),
+                    }
                 }
                 "messages" => {
                     for message in subscriber.messages().expect("no agent").take(left) {
@@ -283,17 +303,35 @@ impl Actor {
         taken.join(";")
     }
 
-    /// Looks for events in one way; answers what came although nothing should.
+    /// Takes messages that are six words, each the offset.
+    fn take_typed(&mut self, count: u64) -> String {
+        let mut sound = 0;
+        let started = Instant::now();
+        while sound < count && started.elapsed() < HANGING {
+            self.subscriber().poll(1, |event| {
+                let Event::Message(message) = event else { panic!("{event:?}") };
+                assert_eq!(message.read::<[u64; 6]>(), Ok(&[message.offset; 6]));
+                let error = message.read::<[u64; 5]>().expect_err("another type");
+                assert_eq!((error.payload_bytes, error.type_bytes), (48, 40));
+                sound += 1;
+            });
+        }
+        sound.to_string()
+    }
+
+    /// Looks for events in one way, for longer than it takes until a subscriber looks around;
+    /// answers what came although nothing should.
     fn nothing(&mut self, how: &str) -> String {
         match how {
             "poll" => {
                 let mut found = Vec::new();
-                for _ in 0..10_000 {
+                let started = Instant::now();
+                while started.elapsed() < Duration::from_millis(120) {
                     self.subscriber().poll(10, |event| found.push(shown(event)));
                 }
                 found.join(";")
             }
-            _ => match self.subscriber().receive(Some(Duration::from_millis(250))) {
+            _ => match self.subscriber().receive(Some(Duration::from_millis(120))) {
                 Ok(None) => String::new(),
                 Ok(Some(event)) => shown(event),
                 Err(error) => error.to_string(),

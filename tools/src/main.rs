@@ -27,16 +27,14 @@ const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 
 /// A low-latency market-data and event bus in shared memory
-///
-/// Buses are in /dev/shm/tickcast, or in the directory that TICKCAST_DIR names.
 #[derive(Parser)]
 #[command(
     name = "tickcast",
     version,
     term_width = 80,
-    verbatim_doc_comment,
     disable_help_subcommand = true,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage.\n\nExample:\n  \
+    after_help = "Buses are in /dev/shm/tickcast, or in the directory that TICKCAST_DIR names.\n\
+                  Exit codes: 0 done, 1 failed, 2 wrong usage.\n\nExample:\n  \
                   seq 5 | tickcast pub md/trades --create\n  \
                   tickcast sub md/trades --from earliest --count 5"
 )]
@@ -47,7 +45,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Publish messages from standard input or a file
+    /// Publish messages, one a line, from standard input or a file
     #[command(after_help = publish::AFTER_HELP)]
     Pub(publish::Options),
     /// Print the messages of a topic as they come
@@ -56,13 +54,13 @@ enum Command {
     /// List all buses and their topics
     #[command(after_help = list::AFTER_HELP)]
     Ls(list::Options),
-    /// Show what the partitions of a topic and their reliable subscribers have done
+    /// Show what a topic's partitions and subscribers have done
     #[command(after_help = stat::AFTER_HELP)]
     Stat(stat::Options),
     /// Remove a bus with all its topics
     #[command(after_help = remove::AFTER_HELP)]
     Rm(remove::Options),
-    /// Play market data to five subscribers, verify what each got, and measure
+    /// Play market data to five subscribers, verify, and measure
     #[command(after_help = "Example:\n  tickcast demo --input capture.pcap.gz")]
     Demo(demo::Options),
     /// Play a subscriber of the demonstration
@@ -88,6 +86,9 @@ enum Bench {
     /// Measure streams of messages from one core to another
     #[command(after_help = "Example:\n  tickcast bench throughput --json throughput.json")]
     Throughput(BenchOptions),
+    /// Measure what further subscribers cost the publisher
+    #[command(after_help = "Example:\n  tickcast bench fanout --json fanout.json")]
+    Fanout(BenchOptions),
 }
 
 #[derive(clap::Args)]
@@ -134,6 +135,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::DemoSubscriber(options) => demo::run_subscriber(&options),
         Command::Bench(Bench::Latency(options)) => bench::latency(&options.into()),
         Command::Bench(Bench::Throughput(options)) => bench::throughput(&options.into()),
+        Command::Bench(Bench::Fanout(options)) => bench::fanout(&options.into()),
         Command::BenchPeer { core, shared } => bench::play_far_side(core, &shared),
     }
 }

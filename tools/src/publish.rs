@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tickcast::runtime::clock;
 use tickcast::{Bus, FileError, Full, Publisher, Topic, TryPublishError};
 
-use crate::input::{Format, Input, Record, Skipped};
+use crate::input::{Format, Input, Record};
 use crate::interrupt::Interrupt;
 use crate::name::Address;
 use crate::output::tell;
@@ -33,26 +33,25 @@ const FULL_TOLD_AFTER: Duration = Duration::from_secs(1);
 /// Where to publish what.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Where to publish; partition 0 unless given
+    /// Where to publish; to partition 0 unless given
     #[arg(value_name = "BUS/TOPIC[/PARTITION]")]
     address: Address,
-    /// Make the bus and the topic where there are none
+    /// Make the bus and the topic if there are none
     #[arg(long)]
     create: bool,
-    /// Memory of each partition: a power of two from 256KiB to 64GiB [default:
-    /// 16MiB]
+    /// Ring of each partition: a power of two from 256KiB to 64GiB [default: 16MiB]
     #[arg(long, value_name = "SIZE", requires = "create", value_parser = size::parse)]
     ring_size: Option<u64>,
     /// How many partitions to make, 1 to 1024 [default: 1]
     #[arg(long, value_name = "N", requires = "create")]
     partitions: Option<u32>,
-    /// Read this file instead of standard input; gzip is looked through
+    /// Read this file, not standard input; it may be gzip
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Not lines: a big-endian u16 length before each message (BinaryFILE)
+    /// BinaryFILE: big-endian u16 lengths instead of lines
     #[arg(long)]
     length_prefixed: bool,
-    /// Not lines: the UDP payloads of a capture (pcap, pcapng), with its times
+    /// UDP payloads of a pcap or pcapng, with their times
     #[arg(long, conflicts_with = "length_prefixed")]
     capture: bool,
 }
@@ -87,7 +86,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
         count += 1;
     }
-    tell_skipped(input.skipped());
+    let skipped = input.skipped();
+    if skipped.total() > 0 {
+        tell(&format!("packets that are no messages were skipped: {skipped}"));
+    }
     Ok(())
 }
 
@@ -137,26 +139,31 @@ fn publish(
     interrupt: &Interrupt,
 ) -> Result<bool, TryPublishError> {
     let timestamp_ns = record.timestamp_ns.unwrap_or_else(clock::now_ns);
-    let mut told_at = None;
+    let mut delay = Delay::default();
     while !interrupt.is_raised() {
         match publisher.try_publish(timestamp_ns, record.payload) {
-            Err(TryPublishError::Full(full)) => wait(full, &mut told_at),
+            Err(TryPublishError::Full(full)) => delay.wait(full),
             published => return published.map(|_| true),
         }
     }
     Ok(false)
 }
 
-/// Waits a little; tells once per message who is in the way.
-fn wait(full: Full, told_at: &mut Option<Instant>) {
-    let now = Instant::now();
-    match *told_at {
-        None => *told_at = now.checked_add(FULL_TOLD_AFTER),
-        Some(at) if now >= at => {
+/// How long a message has been waiting for a subscriber.
+#[derive(Default)]
+struct Delay {
+    since: Option<Instant>,
+    is_told: bool,
+}
+
+impl Delay {
+    /// Waits a little, and tells once who is in the way.
+    fn wait(&mut self, full: Full) {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if !self.is_told && since.elapsed() >= FULL_TOLD_AFTER {
             tell(&format!("waiting: {full}"));
-            *told_at = None;
+            self.is_told = true;
         }
-        Some(_) => {}
+        thread::sleep(FULL_RETRY);
     }
-    thread::sleep(FULL_RETRY);
 }

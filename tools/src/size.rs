@@ -13,9 +13,11 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
         "" | "B" => Some(0),
         unit => UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).map(|(_, at)| *at),
     };
-    let bytes = number.parse::<u64>().ok().zip(shift).and_then(|(number, shift)| {
-        number.checked_mul(1 << shift)
-    });
+    let bytes = number
+        .parse::<u64>()
+        .ok()
+        .zip(shift)
+        .and_then(|(number, shift)| number.checked_mul(1 << shift));
     bytes.ok_or_else(|| "give bytes, or KiB, MiB or GiB, such as 64MiB".to_owned())
 }
 

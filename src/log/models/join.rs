@@ -107,7 +107,7 @@ fn a_joiner_a_reader_and_a_writer() {
 
 #[test]
 fn a_lossy_joiner_finds_its_place_while_the_ring_goes_round() {
-    explore(&["message", "nothing", "overrun"], |seen| {
+    explore(&["message", "nothing"], |seen| {
         let log = Log::new();
         let mut writer = full(&log);
         let writing = thread::spawn(move || {
@@ -117,14 +117,9 @@ fn a_lossy_joiner_finds_its_place_while_the_ring_goes_round() {
         });
         let mut lane =
             Lane::lossy(log.ring.clone(), &log.pages, StartAt::Live).expect("the log is sound");
-        seen.saw(match take(&mut lane.reader) {
-            Ok(Some(_)) => "message",
-            Ok(None) => "nothing",
-            Err(stall) => {
-                lane.recover(stall).expect("an overrun is no damage");
-                "overrun"
-            }
-        });
+        // It starts behind the newest block, so four more do not overrun it.
+        let message = take(&mut lane.reader).expect("it is not overrun");
+        seen.saw(if message.is_some() { "message" } else { "nothing" });
         writing.join().expect("the writer does not panic");
     });
 }

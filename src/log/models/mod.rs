@@ -27,7 +27,7 @@ use super::frame::{CommitWord, Kind};
 use super::gate::{Blocked, Gate};
 use super::memory::Memory;
 use super::pages::{self, PAGE_BYTES, Pages, SLOTS};
-use super::reader::{Frame, Reader, Start};
+use super::reader::{Frame, RawMessage, Reader, Start};
 use super::ring::{BLOCKS_MIN, Ring};
 use super::seat::Seat;
 use super::wake::Wake;
@@ -168,19 +168,28 @@ fn publish_wide(writer: &mut Writer, decoy: u64) -> Result<u64, Blocked> {
     writer.try_publish(offset, &payload)
 }
 
-/// Reads the next message, whose offset is known to the reader, and checks every word of it.
-/// Returns its offset and length.
+/// Reads the next message as a subscriber does, whose short way is for plain messages inside a
+/// block, and checks every word of it. Returns its offset and length.
 fn take(reader: &mut Reader) -> Result<Option<(u64, usize)>, Stall> {
-    let due = reader.offset();
+    if let Some(message) = reader.peek_message() {
+        let taken = check(&message);
+        reader.consume_message();
+        return Ok(Some(taken));
+    }
     let Some(frame) = reader.peek()? else { return Ok(None) };
-    let Frame::Message(message) = frame else { panic!("{frame:?} instead of message {due}") };
+    let Frame::Message(message) = frame else { panic!("{frame:?} instead of a message") };
+    let taken = check(&message);
+    reader.consume();
+    Ok(Some(taken))
+}
+
+/// Checks every word of a message. Returns its offset and length.
+fn check(message: &RawMessage<'_>) -> (u64, usize) {
     let offset = message.offset;
     assert_eq!(message.timestamp_ns, offset);
     for (at, word) in message.payload.chunks(8).enumerate() {
         let word = u64::from_le_bytes(word.try_into().expect("payloads are words"));
         assert!(word == content(offset) || at == 6, "torn or foreign: {message:?}");
     }
-    let length = message.payload.len();
-    reader.consume();
-    Ok(Some((offset, length)))
+    (offset, message.payload.len())
 }

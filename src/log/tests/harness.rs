@@ -147,6 +147,17 @@ impl Log {
     }
 }
 
+/// Every header that names a place inside its block names one where a frame starts.
+pub(super) fn assert_places(log: &Log) {
+    for number in log.newest().saturating_sub(log.ring.blocks() - 1)..log.newest() {
+        let place = u64::from(log.ring.header(number).expect("it is kept").first_message);
+        if place > BLOCK_HEADER_BYTES {
+            let word = log.ring.load(block_start(number) + place, Ordering::Relaxed);
+            assert!(CommitWord(word).is_committed(), "no frame at {place} of block {number}");
+        }
+    }
+}
+
 /// Where the writer's next frame lies, computed by the format's rules alone.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Layout {

@@ -213,3 +213,17 @@ fn trains_whose_lengths_do_not_add_up_are_damage() {
     let start = Start { joining: false, offset: 5, ..log.earliest(None) };
     assert!(drain(&mut log.copied(start)).is_err(), "a last fragment without a first one");
 }
+
+#[test]
+fn an_abort_ends_at_a_line_whatever_the_header_says() {
+    for place in (0..=400).chain(65_400..=65_700).chain([u64::from(u32::MAX)]) {
+        let log = Log::new(RING_BYTES);
+        number_blocks(&log, 0, 5, place);
+        let mut writer = log.writer();
+        publish(&mut writer, 9);
+        let mut start = log.earliest(None);
+        start.position = block_start(3);
+        let seen = drain(&mut log.copied(start));
+        assert_eq!(seen, Ok(vec![message(5, 9)]), "with the first message at {place}");
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! An absolute latency means little on a host that moves its virtual cores about, so all figures are
 //! ratios of blocks that ran next to each other. [`lineup`] is the place to add a contender.
+mod bare;
 mod block;
 mod bus_round_trip;
 mod bus_stream;
@@ -39,7 +40,10 @@ use shared::Shared;
 use temporary_bus::TemporaryBus;
 use verdict::{FLOW_COLUMNS, LATENCY_COLUMNS, judge_flow, judge_latency};
 
+pub(crate) use bare::bare_handoff;
+pub(crate) use cores::pin;
 pub(crate) use peer::PEER_COMMAND;
+pub(crate) use statistics::Percentile;
 
 /// Round trips in a block: enough for a 99.9th percentile, about 1 ms when the cores are near.
 const BLOCK_SAMPLES: u64 = 10_000;

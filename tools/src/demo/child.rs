@@ -19,9 +19,10 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use tickcast::Bus;
 
+use super::places::strategy;
 use super::received::Outcome;
 use super::subscription::{End, Subscription};
-use super::{SUBSCRIBER_COMMAND, SubscriberOptions, TOPIC, strategy};
+use super::{SUBSCRIBER_COMMAND, SubscriberOptions, TOPIC};
 use crate::bench::pin;
 
 /// A child that says nothing for this long, when it is its turn, is given up.
@@ -74,8 +75,7 @@ pub(super) fn run(options: &SubscriberOptions) -> Result<()> {
     // Its sender ends with the process.
     let paced = subscribe.recv().context("the parent process gave no orders")?;
     let bus = Bus::open(&options.bus)?;
-    let subscription =
-        Subscription::open(&bus.open_topic(TOPIC)?, strategy(options.core), paced)?;
+    let subscription = Subscription::open(&bus.open_topic(TOPIC)?, strategy(options.core), paced)?;
     send(&mut io::stdout().lock(), &Report::Subscribed)?;
     let outcome = subscription.run(&end);
     send(&mut io::stdout().lock(), &Report::Received(outcome))
@@ -100,11 +100,10 @@ impl Peer {
         if let Some(core) = core {
             command.arg("--core").arg(core.to_string());
         }
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {} {SUBSCRIBER_COMMAND}", binary.display()))?;
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().with_context(|| {
+                format!("cannot start {} {SUBSCRIBER_COMMAND}", binary.display())
+            })?;
         let orders = child.stdin.take().context("the child has no standard input")?;
         let output = child.stdout.take().context("the child has no standard output")?;
         let (sender, reports) = mpsc::channel();
@@ -152,7 +151,9 @@ impl Peer {
     pub(super) fn received(&mut self) -> Result<Outcome> {
         match self.report()? {
             Report::Received(outcome) => Ok(outcome),
-            Report::Subscribed => bail!("a subscriber process reports twice that it has subscribed"),
+            Report::Subscribed => {
+                bail!("a subscriber process reports twice that it has subscribed")
+            }
         }
     }
 

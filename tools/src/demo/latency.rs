@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::bench::statistics::Percentile;
+use crate::bench::Percentile;
 
 /// Longer ones are counted as this long; everybody has given up before.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
@@ -29,7 +29,9 @@ impl Latencies {
     /// # Errors
     /// When there is no memory for a histogram.
     pub(super) fn new() -> Result<Self> {
-        Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).map(Self).context("cannot make a histogram")
+        Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)
+            .map(Self)
+            .context("cannot make a histogram")
     }
 
     #[inline]

@@ -15,7 +15,7 @@ use super::received::{Outcome, Received};
 const POLL_LIMIT: usize = 4096;
 
 /// When the end is known and nothing comes for this long, nothing will.
-const STALL_TIMEOUT: Duration = Duration::from_secs(5);
+const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many messages will have been played in the end, once that is known.
 #[derive(Debug)]
@@ -81,7 +81,8 @@ impl Subscription {
                 last_ns = clock::now_ns();
                 quiet_since = None;
             } else if let Some(end) = end.get() {
-                let stalled = quiet_since.get_or_insert_with(Instant::now).elapsed() > STALL_TIMEOUT;
+                let stalled =
+                    quiet_since.get_or_insert_with(Instant::now).elapsed() > STALL_TIMEOUT;
                 if received.next_offset() >= end || stalled || subscriber.is_finished() {
                     return received.outcome(latencies.distribution(), last_ns);
                 }

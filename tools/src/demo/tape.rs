@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use super::checksum::Checksum;
-use super::grouped;
 use super::order_flow::OrderFlow;
-use crate::input::{Format, Input};
+use super::table::grouped;
+use crate::input::{Format, Input, InputError};
 
 /// No more of a file is held in memory; what lies beyond is not played.
 const MESSAGES_MAX: usize = 500_000;
@@ -47,9 +47,14 @@ impl Tape {
     /// When there is no message to be had from it.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let cannot_read = || format!("cannot play {}", path.display());
-        let mut input = Input::open(path, Format::Auto).with_context(cannot_read)?;
+        let (framing, input) = match Input::open(path, Format::Capture) {
+            Err(InputError::NotACapture) => {
+                ("length-prefixed", Input::open(path, Format::LengthPrefixed))
+            }
+            input => ("a capture, one message per UDP datagram", input),
+        };
+        let mut input = input.with_context(cannot_read)?;
         let mut tape = Self::empty();
-        let mut is_capture = false;
         let mut notes = Vec::new();
         loop {
             let record = match input.next_record() {
@@ -61,7 +66,6 @@ impl Tape {
                     break;
                 }
             };
-            is_capture |= record.timestamp_ns.is_some();
             let is_full = tape.ends.len() == MESSAGES_MAX
                 || tape.bytes.len() + record.payload.len() > BYTES_MAX;
             if is_full {
@@ -79,10 +83,9 @@ impl Tape {
             notes.push(format!("skipped packets: {skipped}"));
         }
         if tape.ends.is_empty() {
-            bail!("{}: it holds no message{}", cannot_read(), notes.join("; ").replace("skipped", "; skipped"));
+            notes.insert(0, format!("{}: it holds no message", cannot_read()));
+            bail!(notes.join("; "));
         }
-        let framing =
-            if is_capture { "a capture, one message per UDP datagram" } else { "length-prefixed" };
         tape.about.push(format!("{} ({framing})", path.display()));
         tape.about.append(&mut notes);
         Ok(tape)
@@ -133,5 +136,50 @@ impl Tape {
     fn at(&self, place: usize) -> &[u8] {
         let start = if place == 0 { 0 } else { self.ends[place - 1] };
         &self.bytes[start..self.ends[place]]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<Tape> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("messages");
+        std::fs::write(&path, bytes).unwrap();
+        Tape::read(&path)
+    }
+
+    #[test]
+    fn is_a_loop_of_the_messages_of_a_file() {
+        let tape = read(b"\x00\x01a\x00\x03bcd").unwrap();
+        assert_eq!((tape.len(), tape.bytes()), (2, 4));
+        let played: Vec<_> = (0..5).map(|offset| tape.message(offset)).collect();
+        assert_eq!(played, [&b"a"[..], b"bcd", b"a", b"bcd", b"a"]);
+        let mut checksum = Checksum::default();
+        (0..).zip(played).for_each(|(offset, message)| checksum.add(offset, message));
+        assert_eq!(tape.checksum(5), checksum.value());
+        assert_ne!(tape.checksum(4), checksum.value());
+    }
+
+    #[test]
+    fn says_what_it_leaves_out() {
+        let tape = read(&b"\x00\x01x".repeat(MESSAGES_MAX)).unwrap();
+        assert_eq!((tape.len(), tape.about().len()), (MESSAGES_MAX as u64, 1));
+        let tape = read(&b"\x00\x01x".repeat(MESSAGES_MAX + 1)).unwrap();
+        assert_eq!(tape.len(), MESSAGES_MAX as u64);
+        assert!(tape.about()[1].starts_with("TRUNCATED"), "{:?}", tape.about());
+        let long = [&[0x80, 0][..], &[7; 0x8000]].concat();
+        let tape = read(&long.repeat(BYTES_MAX / 0x8000 + 1)).unwrap();
+        assert_eq!(tape.bytes(), BYTES_MAX as u64);
+        assert!(tape.about()[1].starts_with("TRUNCATED"), "{:?}", tape.about());
+        let tape = read(b"\x00\x01a\x00").unwrap();
+        assert!(tape.about()[1].starts_with("INCOMPLETE"), "{:?}", tape.about());
+    }
+
+    #[test]
+    fn nothing_to_play_is_an_error() {
+        assert!(read(b"").is_err());
+        assert!(read(b"\x00\x05abc").is_err());
     }
 }

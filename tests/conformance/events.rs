@@ -1,0 +1,188 @@
+//! Scenarios in which something happens to the publisher, the subscriber or the bus.
+
+use std::time::{Duration, Instant};
+
+use tickcast::{Bus, LossCause, NoticeKind, RemoveError, SlowSubscriber, WakeUp};
+
+use crate::actor::{message, notice};
+use crate::common::TestBus;
+use crate::common::child::HANGING;
+use crate::place::Place;
+use crate::reading::{first_publisher, lines, messages, subscribe};
+
+const MIB: u64 = 1 << 20;
+
+pub(crate) fn a_publisher_that_goes_and_comes_back_is_told(place: &dyn Place) {
+    let bus = TestBus::new();
+    bus.topic("t").ring_bytes(MIB).create().expect("a topic");
+    let (mut publisher, mut subscriber) = (place.publisher(), place.subscriber());
+    let name = bus.name();
+    let mut next = 0;
+    let mut epoch = 0;
+    for mode in ["reliable", "lossy"] {
+        for how in ["poll", "stop", "retry", "batch", "receive", "messages", "mixed"] {
+            subscribe(&mut *subscriber, &format!("{name} {mode} live arrival t"));
+            assert_eq!(subscriber.ask("alive"), "false");
+            // Before the first publisher there is none that could be gone.
+            let told = if epoch > 0 { subscriber.ask(&format!("take {how} 1")) } else { String::new() };
+            let gone = notice(0, 0, NoticeKind::PublisherGone);
+            assert_eq!(told, if epoch > 0 { &gone[..] } else { "" });
+            assert_eq!(subscriber.ask("nothing poll"), "");
+            epoch += 1;
+            let opened = publisher.ask(&format!("publisher {name} t 0"));
+            assert_eq!(opened, format!("{epoch} {next}"));
+            assert_eq!(subscriber.ask("alive"), "true");
+            let back = notice(0, 0, NoticeKind::PublisherBack { epoch });
+            let told = if epoch > 1 { subscriber.ask(&format!("take {how} 1")) } else { String::new() };
+            assert_eq!(told, if epoch > 1 { &back[..] } else { "" });
+            assert_eq!(subscriber.ask("nothing receive"), "");
+            publisher.ask("publish 0 10");
+            assert_eq!(
+                lines(&subscriber.ask(&format!("take {how} 10"))),
+                messages(next, next + 10)
+            );
+            publisher.ask("publish 0 5");
+            publisher.ask("drop-publisher 0");
+            let mut expected = messages(next + 10, next + 15);
+            expected.push(gone);
+            assert_eq!(lines(&subscriber.ask(&format!("take {how} 6"))), expected);
+            assert_eq!(subscriber.ask("alive"), "false");
+            assert_eq!(subscriber.ask("nothing poll"), "");
+            epoch += 1;
+            let opened = publisher.ask(&format!("publisher {name} t 0"));
+            assert_eq!(opened, format!("{epoch} {}", next + 15));
+            let back = notice(0, 0, NoticeKind::PublisherBack { epoch });
+            assert_eq!(lines(&subscriber.ask(&format!("take {how} 1"))), [back]);
+            publisher.ask("publish 0 5");
+            let taken = subscriber.ask(&format!("take {how} 5"));
+            assert_eq!(lines(&taken), messages(next + 15, next + 20));
+            assert_eq!(subscriber.ask("finished"), "false");
+            publisher.ask("drop-publisher 0");
+            next += 20;
+        }
+    }
+}
+
+pub(crate) fn a_death_is_told_while_another_partition_is_busy(place: &dyn Place) {
+    let bus = TestBus::new();
+    bus.topic("t").ring_bytes(MIB).partitions(2).create().expect("a topic");
+    let (mut publisher, mut subscriber) = (place.publisher(), place.subscriber());
+    for partition in 0..2 {
+        first_publisher(&mut *publisher, &bus, &format!("t {partition}"));
+    }
+    for how in ["poll", "batch", "receive"] {
+        subscribe(&mut *subscriber, &format!("{} reliable live arrival t", bus.name()));
+        publisher.ask("drop-publisher 1");
+        let gone = notice(0, 1, NoticeKind::PublisherGone);
+        let started = Instant::now();
+        loop {
+            // There is always something to take.
+            publisher.ask("publish 0 2");
+            let answer = subscriber.ask(&format!("take {how} 2"));
+            let taken = lines(&answer);
+            if taken.contains(&&gone[..]) {
+                break;
+            }
+            assert!(taken.iter().all(|line| line.contains("0.0 message")), "{taken:?}");
+            assert!(started.elapsed() < HANGING / 10, "the death is never told");
+        }
+        publisher.ask(&format!("publisher {} t 1", bus.name()));
+    }
+}
+
+pub(crate) fn a_slow_subscriber_is_evicted_and_told(place: &dyn Place) {
+    let bus = TestBus::new();
+    let slow = SlowSubscriber::EvictAfter(Duration::from_millis(20));
+    let topic = bus.topic("t").ring_bytes(MIB / 4).slow_subscriber(slow).create().expect("a topic");
+    let (mut publisher, mut subscriber) = (place.publisher(), place.subscriber());
+    first_publisher(&mut *publisher, &bus, "t 0");
+    let name = bus.name();
+    let mut next = 0;
+    for how in ["poll", "batch", "receive", "messages"] {
+        subscribe(&mut *subscriber, &format!("{name} reliable {next} arrival t"));
+        publisher.ask("wait-and-publish 0 100");
+        assert_eq!(lines(&subscriber.ask(&format!("take {how} 60"))), messages(next, next + 60));
+        // It takes no more; the publisher waits for a while and goes on.
+        let end = next + 5100;
+        assert_eq!(publisher.ask("wait-and-publish 0 5000"), end.to_string());
+        let answer = subscriber.ask(&format!("take {how} 100000"));
+        let taken = lines(&answer);
+        // What it had copied already may still come.
+        let (last, before) = taken.split_last().expect("it is told");
+        assert_eq!(*last, notice(0, 0, NoticeKind::Evicted));
+        let due = next + 60 + before.len() as u64;
+        assert_eq!(before, messages(next + 60, due));
+        assert!(due < next + 1000);
+        assert_eq!(subscriber.ask("finished"), "true");
+        assert!(subscriber.ask("nothing receive").contains("subscribe again"));
+        // Its place is free, and what it lost can be told exactly.
+        subscribe(&mut *subscriber, &format!("{name} reliable {due} arrival t"));
+        let lost = subscriber.ask("take poll 1");
+        let first = subscriber.ask("take poll 1");
+        let first: u64 = first.split(' ').nth(2).expect("a message").parse().expect("an offset");
+        let loss = NoticeKind::Lost { from: due, to: first - 1, cause: LossCause::Overrun };
+        assert_eq!(lost, notice(0, 0, loss));
+        let rest = subscriber.ask(&format!("take {how} {}", end - first - 1));
+        assert_eq!(lines(&rest), messages(first + 1, end));
+        next = end;
+    }
+    let stat = topic.stat().expect("readable");
+    assert_eq!(stat.partitions[0].evictions, 4);
+    assert_eq!(stat.partitions[0].reclaimed, 0);
+}
+
+pub(crate) fn a_removed_bus_is_told(place: &dyn Place) {
+    for how in ["poll", "stop", "retry", "batch", "receive", "messages", "mixed"] {
+        let bus = TestBus::new();
+        bus.topic("t").ring_bytes(MIB).partitions(2).create().expect("a topic");
+        let (mut publisher, mut subscriber) = (place.publisher(), place.subscriber());
+        first_publisher(&mut *publisher, &bus, "t 0");
+        subscribe(&mut *subscriber, &format!("{} reliable live arrival t/0", bus.name()));
+        publisher.ask("publish 0 10");
+        let refused = Bus::remove(bus.name(), false);
+        assert!(matches!(refused, Err(RemoveError::InUse { .. })), "{refused:?}");
+        Bus::remove(bus.name(), true).expect("forced");
+        // What was published comes first.
+        let mut expected = messages(0, 10);
+        expected.push(notice(0, 0, NoticeKind::Closed));
+        assert_eq!(lines(&subscriber.ask(&format!("take {how} 11"))), expected);
+        assert_eq!(subscriber.ask("finished"), "true");
+        assert!(subscriber.ask("nothing receive").contains("subscribe again"));
+        assert!(publisher.ask("wait-and-publish 0 10000").contains("the bus was removed"));
+    }
+}
+
+pub(crate) fn sleepers_are_woken(place: &dyn Place) {
+    let bus = TestBus::new();
+    let prompt = bus.topic("t").ring_bytes(MIB).partitions(3).wake_up(WakeUp::Prompt);
+    prompt.create().expect("a topic");
+    let (mut publisher, mut subscriber) = (place.publisher(), place.subscriber());
+    for partition in 0..3 {
+        first_publisher(&mut *publisher, &bus, &format!("t {partition}"));
+    }
+    let name = bus.name();
+    for (topic, partitions) in [("t/1", 1..2u32), ("t", 0..3)] {
+        subscribe(&mut *subscriber, &format!("{name} lossy live arrival {topic}"));
+        let offsets = subscriber.ask("offsets");
+        let mut offsets: Vec<u64> =
+            offsets.split(' ').map(|offset| offset.parse().expect("an offset")).collect();
+        for round in 0..60u64 {
+            let at = round as usize % offsets.len();
+            let partition = partitions.start + at as u32;
+            let send = format!("publish-at {partition} 7");
+            let expected = message(0, partition, offsets[at], 7);
+            offsets[at] += 1;
+            if subscriber.is_parallel() {
+                // It sleeps by then, most times.
+                subscriber.send("take receive 1");
+                std::thread::sleep(Duration::from_millis(2));
+                publisher.ask(&send);
+                assert_eq!(subscriber.answer(), expected);
+            } else {
+                publisher.send(&send);
+                assert_eq!(subscriber.ask("take receive 1"), expected);
+                publisher.answer();
+            }
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The command as its users run it: each test has a directory of buses of its own.
+
+mod ending;
+mod help;
+mod loss;
+mod overview;
+mod place;
+mod round_trip;
+mod usage;

@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let trades = Bus::open_or_create("example")?.topic("trades").open_or_create()?;
     let mut publisher = trades.publisher(0)?;
     for quantity in 1..=1000 {
-        publisher.publish(clock::now_ns(), &Trade { price: 4_810_25, quantity })?;
+        publisher.publish(clock::now_ns(), &Trade { price: 481_025, quantity })?;
         thread::sleep(Duration::from_millis(1));
     }
     println!("published up to offset {}", publisher.next_offset() - 1);

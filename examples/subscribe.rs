@@ -26,7 +26,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             Event::Message(message) => {
                 let trade: &Trade = message.read()?;
                 let age_ns = clock::now_ns().saturating_sub(message.timestamp_ns);
-                println!("{}: {} at {}, {age_ns} ns old", message.offset, trade.quantity, trade.price);
+                println!(
+                    "{}: {} at {}, {age_ns} ns old",
+                    message.offset, trade.quantity, trade.price
+                );
             }
             Event::Notice(notice) => {
                 println!("{notice}");

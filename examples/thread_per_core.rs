@@ -53,9 +53,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let ticks = Bus::open_or_create("example")?.topic("ticks").open_or_create()?;
     let strategy = Strategy { subscriber: ticks.subscribe().reliable().open()? };
     let feed = Feed { publisher: ticks.publisher(0)?, next: 0 };
-    let start = |name, agent| {
-        Core::builder(name).idle(IdleStrategy::back_off()).agent(agent).start()
-    };
+    let start =
+        |name, agent| Core::builder(name).idle(IdleStrategy::back_off()).agent(agent).start();
     let strategy = start("strategy", Box::new(strategy) as Box<dyn Agent>)?;
     let feed = start("feed", Box::new(feed))?;
     thread::sleep(Duration::from_secs(1));

@@ -31,7 +31,7 @@
 //! let mut subscriber = trades.subscribe().reliable().start_at(StartAt::Earliest).open()?;
 //!
 //! let mut publisher = trades.publisher(0)?;
-//! publisher.publish(clock::now_ns(), &Trade { price: 4_810_25, quantity: 3 })?;
+//! publisher.publish(clock::now_ns(), &Trade { price: 481_025, quantity: 3 })?;
 //!
 //! if let Some(Event::Message(message)) = subscriber.receive(None)? {
 //!     let trade: &Trade = message.read()?;

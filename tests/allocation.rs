@@ -144,7 +144,9 @@ fn publishing_and_receiving_allocate_nothing() {
         drop(publisher);
         without_allocating("a notice of death", || {
             let told = reliable.receive(None).expect("not finished").expect("waits for ever");
-            assert!(matches!(told, Event::Notice(notice) if notice.kind == NoticeKind::PublisherGone));
+            assert!(
+                matches!(told, Event::Notice(notice) if notice.kind == NoticeKind::PublisherGone)
+            );
         });
         assert_eq!(messages, 400 * (50 + 1 + 50 + 1 + 1));
         assert!(bytes > 400 * 200_000);

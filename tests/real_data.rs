@@ -69,7 +69,9 @@ fn pcap_files(dir: &Path) -> Vec<PathBuf> {
 /// Messages from the files that are there.
 fn messages(name: &str) -> Vec<Vec<u8>> {
     if name == "itch" {
-        fs::read(data().join("itch/sample.itch")).map(|bytes| binary_file(&bytes)).unwrap_or_default()
+        fs::read(data().join("itch/sample.itch"))
+            .map(|bytes| binary_file(&bytes))
+            .unwrap_or_default()
     } else {
         let files = pcap_files(&data().join("omi"));
         let read = |path: &PathBuf| pcap(&fs::read(path).expect("readable"));

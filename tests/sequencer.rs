@@ -4,7 +4,9 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 use tickcast::runtime::Agent;
-use tickcast::{Bus, Event, LossCause, NoticeKind, Publisher, Sequencer, SequencerError, StartAt, Topic};
+use tickcast::{
+    Bus, Event, LossCause, NoticeKind, Publisher, Sequencer, SequencerError, StartAt, Topic,
+};
 
 /// All tests of this binary share one directory, as the environment is the process's.
 fn bus(name: &str) -> Bus {
@@ -40,13 +42,15 @@ fn publish(publisher: &mut Publisher, input: u64, count: u64) {
 /// Reads the whole output: for each input its messages in order, each once; gaps as they are.
 fn audit(output: &Topic, inputs: usize) -> Vec<u64> {
     let mut next = vec![0; inputs];
-    let mut subscriber = output.subscribe().start_at(StartAt::Earliest).open().expect("it is there");
+    let mut subscriber =
+        output.subscribe().start_at(StartAt::Earliest).open().expect("it is there");
     let mut offset = 0;
     while subscriber.poll(1000, |event| match event {
         Event::Message(message) => {
             assert_eq!(message.offset, offset, "the output's offsets are dense");
             offset += 1;
-            let word = |at: usize| u64::from_le_bytes(message.payload[at..at + 8].try_into().unwrap());
+            let word =
+                |at: usize| u64::from_le_bytes(message.payload[at..at + 8].try_into().unwrap());
             let (input, of) = (word(0), word(8));
             assert_eq!(of, next[input as usize], "input {input}: lost, repeated or reordered");
             assert_eq!(message.payload, payload(input, of), "torn");

@@ -8,22 +8,22 @@ use tickcast::{Bus, Event, Subscriber, Topic};
 
 /// What is published before it is drained: less than half of the ring, so that neither a publisher
 /// waits nor a lossy subscriber is overrun.
-pub const TURN_BYTES: usize = 4 << 20;
+pub(crate) const TURN_BYTES: usize = 4 << 20;
 
 const RING_BYTES: u64 = 16 << 20;
 
 /// A payload that takes one cache line with its header.
-pub type Words = [u64; 6];
+pub(crate) type Words = [u64; 6];
 
 /// A topic whose bus is removed when this is dropped.
-pub struct TemporaryTopic {
+pub(crate) struct TemporaryTopic {
     bus: Bus,
     topic: Topic,
 }
 
 impl TemporaryTopic {
     /// Makes it.
-    pub fn create() -> TemporaryTopic {
+    pub(crate) fn create() -> TemporaryTopic {
         let bus = Bus::create(&format!("criterion-{}", process::id()))
             .expect("the last one of this process was removed");
         let topic = bus.topic("measured").ring_bytes(RING_BYTES).create();
@@ -49,7 +49,7 @@ impl Drop for TemporaryTopic {
 }
 
 /// Reads everything.
-pub fn drain(subscriber: &mut Subscriber) {
+pub(crate) fn drain(subscriber: &mut Subscriber) {
     let handler = |event: Event<'_>| {
         if let Event::Notice(notice) = event {
             panic!("{notice}");

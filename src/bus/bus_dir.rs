@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::bus::topic::{Topic, TopicBuilder, TopicError};
+use crate::bus::topic::Topic;
+use crate::bus::topic_builder::TopicBuilder;
+use crate::bus::topic_error::TopicError;
 use crate::shm::build::build;
 use crate::shm::dir::Dir;
 use crate::shm::error::FileError;

@@ -272,8 +272,13 @@ impl Channel {
     fn sync(&mut self) {
         if let Some(seat) = self.lane.seat() {
             let page = seat.page();
-            if page.load(pages::cursor::MESSAGES, Ordering::Relaxed) != self.counters.messages.get() {
-                page.store(pages::cursor::MESSAGES, self.counters.messages.get(), Ordering::Relaxed);
+            if page.load(pages::cursor::MESSAGES, Ordering::Relaxed) != self.counters.messages.get()
+            {
+                page.store(
+                    pages::cursor::MESSAGES,
+                    self.counters.messages.get(),
+                    Ordering::Relaxed,
+                );
                 page.store(pages::cursor::BYTES, self.counters.bytes.get(), Ordering::Relaxed);
             }
             page.store(pages::cursor::LOST, self.counters.lost.get(), Ordering::Relaxed);

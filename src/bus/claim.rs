@@ -33,7 +33,10 @@ impl<'a> Claim<'a> {
     }
 
     /// Size in bytes.
-    #[expect(clippy::len_without_is_empty, reason = "whether a claim is empty was its caller's wish")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "whether a claim is empty was its caller's wish"
+    )]
     pub fn len(&self) -> usize {
         self.length as usize
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
-use crate::bus::topic::TopicError;
+use crate::bus::topic_error::TopicError;
 use crate::log::block::{BLOCK_BYTES, LogId};
 use crate::log::pages::SLOTS;
 use crate::shm::error::FileError;
@@ -119,8 +119,7 @@ impl Descriptor {
                 topic.huge_path[..path.len()].copy_from_slice(path.as_bytes());
             }
         }
-        file.write_all(topic.as_bytes())
-            .map_err(|error| FileError::from_io("write", path, error))
+        file.write_all(topic.as_bytes()).map_err(|error| FileError::from_io("write", path, error))
     }
 
     /// Reads and checks a topic's file.

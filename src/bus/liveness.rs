@@ -13,8 +13,12 @@ use crate::sync::Ordering;
 enum Told {
     /// There has been no publisher yet.
     Never,
-    Alive { epoch: u64 },
-    Gone { epoch: u64 },
+    Alive {
+        epoch: u64,
+    },
+    Gone {
+        epoch: u64,
+    },
 }
 
 /// The publisher's lock and epoch.

@@ -134,10 +134,9 @@ pub enum Event<'a> {
 
 /// Something that a subscriber should know about where its messages come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("partition {} of topic {}: {kind}", origin.partition, origin.topic)]
+#[error("{kind} (topic {}, partition {})", origin.topic, origin.partition)]
 pub struct Notice {
     /// What happened.
-    #[source]
     pub kind: NoticeKind,
     /// Which one.
     pub origin: Origin,
@@ -161,7 +160,7 @@ pub enum NoticeKind {
     #[error("its publisher is gone")]
     PublisherGone,
     /// There is a publisher again; it goes on with the offsets.
-    #[error("it has a publisher again, the {epoch}. one")]
+    #[error("it has a publisher again (epoch {epoch})")]
     PublisherBack {
         /// How many publishers there have been.
         epoch: u64,

@@ -16,6 +16,8 @@ mod stat;
 mod subscribe;
 mod subscriber;
 mod topic;
+mod topic_builder;
+mod topic_error;
 mod waiting;
 
 pub use bus_dir::{Bus, BusBuilder, RemoveError};
@@ -29,4 +31,6 @@ pub use sequencer::{Sequencer, SequencerError};
 pub use stat::{PartitionStat, SubscriberStat, TopicStat};
 pub use subscribe::{Mode, Order, SubscribeError, SubscriberBuilder};
 pub use subscriber::{Batch, Messages, ReceiveError, Subscriber, SubscriberCounters};
-pub use topic::{Topic, TopicBuilder, TopicError};
+pub use topic::Topic;
+pub use topic_builder::TopicBuilder;
+pub use topic_error::TopicError;

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::bus::descriptor::{Descriptor, RingPages};
-use crate::bus::topic::TopicError;
+use crate::bus::topic_error::TopicError;
 use crate::log::block::LogId;
 use crate::log::memory::Memory;
 use crate::log::pages::{self, PAGE_BYTES, Pages, SLOTS};

@@ -9,7 +9,8 @@ use zerocopy::{Immutable, IntoBytes};
 use crate::bus::claim::Claim;
 use crate::bus::descriptor::{SlowSubscriber, WakeUp};
 use crate::bus::message::LossCause;
-use crate::bus::topic::{Topic, TopicError};
+use crate::bus::topic::Topic;
+use crate::bus::topic_error::TopicError;
 use crate::bus::waiting::Waiting;
 use crate::log::gate::{Blocked, Gate};
 use crate::log::memory::Memory;
@@ -37,7 +38,6 @@ const LIFE_CHECK: Duration = Duration::from_millis(1);
 pub struct Publisher {
     writer: Writer,
     hindrance: Hindrance,
-    message_bytes_max: u64,
     topic: Topic,
     partition: u32,
     /// Held for as long as this lives.
@@ -80,7 +80,6 @@ impl Publisher {
         let reserved = page.load(pages::publisher::RESERVED, Ordering::Acquire);
         let pages = Pages { publisher: page, control: control.clone() };
         let gate = Gate::new(pages, cursors.clone(), ring.bytes_len(), reserved);
-        let message_bytes_max = ring.message_bytes_max();
         let mut hindrance = Hindrance {
             control,
             cursors,
@@ -92,27 +91,20 @@ impl Publisher {
             return Err(PublisherError::Closed);
         }
         let log_id = topic.descriptor().partition_log_id(partition);
-        let mut takeover =
-            Takeover::new(ring, gate, wake, log_id).map_err(TopicError::from)?;
+        let mut takeover = Takeover::new(ring, gate, wake, log_id).map_err(TopicError::from)?;
         let mut waiting = Waiting::new(IdleStrategy::back_off(), None);
-        let writer = loop {
-            match takeover.finish() {
-                Ok(writer) => break writer,
-                Err((unfinished, blocked)) => {
-                    takeover = unfinished;
-                    if hindrance.is_closed() {
-                        return Err(PublisherError::Closed);
-                    }
-                    if !hindrance.lift(takeover.gate(), blocked)
-                        && let Some(step) = waiting.step()
-                    {
-                        step.run();
-                    }
-                }
+        while let Err(blocked) = takeover.finish() {
+            if hindrance.is_closed() {
+                return Err(PublisherError::Closed);
             }
-        };
-        let topic = topic.clone();
-        Ok(Publisher { writer, hindrance, message_bytes_max, topic, partition, _lock: lock })
+            if !hindrance.lift(takeover.gate(), blocked)
+                && let Some(step) = waiting.step()
+            {
+                step.run();
+            }
+        }
+        let (writer, topic) = (takeover.into_writer(), topic.clone());
+        Ok(Publisher { writer, hindrance, topic, partition, _lock: lock })
     }
 
     /// Publishes one message: bytes, or any `zerocopy` type. Returns its offset, or says who is in
@@ -139,7 +131,7 @@ impl Publisher {
     ///     quantity: u64,
     /// }
     ///
-    /// match publisher.try_publish(clock::now_ns(), &Trade { price: 4_810_25, quantity: 3 }) {
+    /// match publisher.try_publish(clock::now_ns(), &Trade { price: 481_025, quantity: 3 }) {
     ///     Ok(offset) => println!("published {offset}"),
     ///     Err(TryPublishError::Full(full)) => println!("{full}"),
     ///     Err(error) => return Err(error.into()),
@@ -160,7 +152,11 @@ impl Publisher {
     /// Once a block, and for what is long.
     #[cold]
     #[inline(never)]
-    fn try_publish_slow(&mut self, timestamp_ns: u64, bytes: &[u8]) -> Result<u64, TryPublishError> {
+    fn try_publish_slow(
+        &mut self,
+        timestamp_ns: u64,
+        bytes: &[u8],
+    ) -> Result<u64, TryPublishError> {
         self.check(bytes.len() as u64)?;
         loop {
             match self.writer.try_publish(timestamp_ns, bytes) {
@@ -296,7 +292,10 @@ impl Publisher {
         to: u64,
         cause: LossCause,
     ) -> Result<(), TryPublishError> {
-        assert!(to >= self.next_offset() && to < u64::MAX - 1, "a gap ends where it begins, or later");
+        assert!(
+            to >= self.next_offset() && to < u64::MAX - 1,
+            "a gap ends where it begins, or later"
+        );
         self.check(0)?;
         while let Err(blocked) = self.writer.try_publish_gap(timestamp_ns, to, cause.code()) {
             self.lift(blocked)?;
@@ -340,7 +339,7 @@ impl Publisher {
     /// Once a block, and for what is long: everything that need not be looked at for each message.
     #[cold]
     fn check(&self, length_bytes: u64) -> Result<(), TryPublishError> {
-        let max_bytes = self.message_bytes_max;
+        let max_bytes = self.writer.message_bytes_max();
         if length_bytes > max_bytes {
             return Err(TryPublishError::TooLong { length_bytes, max_bytes });
         }

@@ -15,7 +15,8 @@ use crate::bus::message::{Event, Flow, LossCause, Notice, NoticeKind};
 use crate::bus::publisher::{Publisher, PublisherError, TryPublishError};
 use crate::bus::subscribe::SubscribeError;
 use crate::bus::subscriber::Subscriber;
-use crate::bus::topic::{Topic, TopicError};
+use crate::bus::topic::Topic;
+use crate::bus::topic_error::TopicError;
 use crate::log::lane::StartAt;
 use crate::log::last_control::last_control;
 use crate::log::pages;
@@ -98,7 +99,8 @@ impl Sequencer {
             return Err(SequencerError::Inputs { count: places.len() });
         }
         for topic in inputs {
-            let (input_bytes, output_bytes) = (topic.message_bytes_max(), output.message_bytes_max());
+            let (input_bytes, output_bytes) =
+                (topic.message_bytes_max(), output.message_bytes_max());
             if input_bytes > output_bytes {
                 let topic = topic.name().to_owned();
                 return Err(SequencerError::OutputTooSmall { topic, input_bytes, output_bytes });
@@ -321,7 +323,8 @@ impl State {
         }
         let next = words.by_ref().take(inputs).collect();
         let mut found = VecDeque::with_capacity(runs as usize);
-        while let (Some(input), Some(first), Some(count)) = (words.next(), words.next(), words.next())
+        while let (Some(input), Some(first), Some(count)) =
+            (words.next(), words.next(), words.next())
         {
             let input = usize::try_from(input).ok().filter(|input| *input < inputs)?;
             found.push_back(Run { input, first, count });
@@ -402,7 +405,7 @@ pub enum SequencerError {
     ForeignOutput,
     /// An input has come to an end.
     #[error("an input has ended: {0}")]
-    Input(#[source] Notice),
+    Input(Notice),
     /// The output could not be opened.
     #[error(transparent)]
     Publisher(#[from] PublisherError),

@@ -1,12 +1,13 @@
 //! Counters, as anyone can read them who may read the topic.
 
-use crate::bus::topic::{Topic, TopicError};
+use crate::bus::topic::Topic;
+use crate::bus::topic_error::TopicError;
 use crate::log::block::{block_of, block_start};
 use crate::log::memory::Memory;
 use crate::log::pages::{self, PAGE_BYTES, SLOTS};
 use crate::log::ring::Ring;
-use crate::log::walk::{self, Damaged};
 use crate::log::seek;
+use crate::log::walk::{self, Damaged};
 use crate::shm::error::FileError;
 use crate::shm::lock;
 use crate::shm::map::Access;
@@ -83,8 +84,9 @@ impl PartitionStat {
         let cursors = files.cursors()?;
         let head = Head::read(&ring, &page)?;
         let is_held = |file: std::fs::File, byte| {
-            lock::is_held(&file, byte)
-                .map_err(|error| FileError::from_io("see the locks of", topic.name().as_ref(), error))
+            lock::is_held(&file, byte).map_err(|error| {
+                FileError::from_io("see the locks of", topic.name().as_ref(), error)
+            })
         };
         let field = |field| page.load(field, Ordering::Relaxed);
         let has_publisher = is_held(files.publisher_file(false)?, 0)?;

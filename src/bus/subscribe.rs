@@ -9,7 +9,8 @@ use crate::bus::descriptor::{SlowSubscriber, WakeUp};
 use crate::bus::liveness::Liveness;
 use crate::bus::message::Origin;
 use crate::bus::subscriber::Subscriber;
-use crate::bus::topic::{Topic, TopicError};
+use crate::bus::topic::Topic;
+use crate::bus::topic_error::TopicError;
 use crate::log::lane::{Lane, StartAt, StartError};
 use crate::log::pages;
 use crate::log::seat::Seat;
@@ -137,18 +138,21 @@ impl SubscriberBuilder {
         let is_reliable = self.mode == Mode::Reliable;
         let wants_wake = topic.wake_up() == WakeUp::Prompt;
         let access = if is_reliable { Access::ReadWrite } else { Access::ReadOnly };
-        let pages = match files.subscriber_pages(if wants_wake { Access::ReadWrite } else { access }) {
-            // Who may only read can still look again every now and then.
-            Err(TopicError::File(FileError::Denied { .. })) if !is_reliable => {
-                files.subscriber_pages(Access::ReadOnly)?
-            }
-            pages => pages?,
-        };
+        let pages =
+            match files.subscriber_pages(if wants_wake { Access::ReadWrite } else { access }) {
+                // Who may only read can still look again every now and then.
+                Err(TopicError::File(FileError::Denied { .. })) if !is_reliable => {
+                    files.subscriber_pages(Access::ReadOnly)?
+                }
+                pages => pages?,
+            };
         if pages.control.load(pages::control::CLOSED, Ordering::Acquire) != 0 {
             return Err(SubscribeError::Closed);
         }
         let failed = |error| match error {
-            StartError::Future { offset, next } => SubscribeError::Future { partition, offset, next },
+            StartError::Future { offset, next } => {
+                SubscribeError::Future { partition, offset, next }
+            }
             StartError::Damaged(damaged) => SubscribeError::Topic(damaged.into()),
         };
         let (lane, lock) = if is_reliable {

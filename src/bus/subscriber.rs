@@ -1,6 +1,7 @@
 //! The subscriber: the reading end of one or several partitions.
 
 use std::time::{Duration, Instant};
+use std::{mem, process};
 
 use thiserror::Error;
 
@@ -44,6 +45,17 @@ pub struct Subscriber {
     looked_around: Instant,
     /// Words to sleep on: one a channel, set aside here so that sleeping allocates nothing.
     kept: Vec<u32>,
+    /// The process that subscribed.
+    pid: u32,
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        if process::id() != self.pid {
+            // A forked child: nothing is mapped here where a slot could be given up.
+            mem::forget(mem::take(&mut self.channels));
+        }
+    }
 }
 
 impl Subscriber {
@@ -62,6 +74,7 @@ impl Subscriber {
             looks: 0,
             looked_around: Instant::now(),
             kept,
+            pid: process::id(),
         }
     }
 
@@ -221,7 +234,10 @@ impl Subscriber {
     /// # Errors
     /// [`ReceiveError::InsideAgent`] inside an agent's `poll`, [`ReceiveError::Finished`] when
     /// nothing will ever come.
-    pub fn receive(&mut self, timeout: Option<Duration>) -> Result<Option<Event<'_>>, ReceiveError> {
+    pub fn receive(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Event<'_>>, ReceiveError> {
         self.settle();
         let Some(index) = self.wait(timeout)? else { return Ok(None) };
         self.received = Some(index);

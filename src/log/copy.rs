@@ -126,8 +126,8 @@ impl BlockCopy {
             _ => (HEADER_BYTES + word.length()).next_multiple_of(8),
         };
         let at = (position & (BLOCK_BYTES - 1)) as usize / 8;
-        let words = <[u64]>::mut_from_bytes(self.storage.as_mut_bytes())
-            .expect("a u128 is two words");
+        let words =
+            <[u64]>::mut_from_bytes(self.storage.as_mut_bytes()).expect("a u128 is two words");
         words[at] = word.0;
         &mut words[at + 1..at + carried_bytes as usize / 8]
     }

@@ -97,11 +97,7 @@ impl Lane {
     }
 
     /// A subscription that the publisher knows nothing of.
-    pub(crate) fn lossy(
-        ring: Ring,
-        pages: &Pages,
-        start_at: StartAt,
-    ) -> Result<Lane, StartError> {
+    pub(crate) fn lossy(ring: Ring, pages: &Pages, start_at: StartAt) -> Result<Lane, StartError> {
         let publisher = pages.publisher.clone();
         let start = loop {
             if let Some(start) = start(&ring, &publisher, start_at)? {
@@ -184,11 +180,7 @@ impl Drop for Lane {
 }
 
 /// Finds the place for `start_at`; `None` when the publisher was faster than the search.
-fn start(
-    ring: &Ring,
-    publisher: &Memory,
-    start_at: StartAt,
-) -> Result<Option<Start>, StartError> {
+fn start(ring: &Ring, publisher: &Memory, start_at: StartAt) -> Result<Option<Start>, StartError> {
     let (newest, reserved) = seek::newest_live(ring, publisher)?;
     let Some(newest) = newest else {
         // Nothing was published yet.

@@ -27,7 +27,7 @@ pub(crate) struct Memory {
 
 #[derive(Clone, Debug)]
 enum Owner {
-    #[cfg(not(loom))]
+    #[cfg(all(test, not(loom)))]
     Heap { _lines: Arc<[Line]> },
     #[cfg(not(loom))]
     Map(Arc<Map>),
@@ -36,7 +36,7 @@ enum Owner {
 }
 
 /// Heap memory is made of whole lines, so that it has the alignment of a mapping.
-#[cfg(not(loom))]
+#[cfg(all(test, not(loom)))]
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Line {
@@ -52,7 +52,8 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// Zeroed memory of at least `bytes` on the heap.
+    /// Zeroed memory of at least `bytes` on the heap, for tests and models.
+    #[cfg(any(test, loom))]
     pub(crate) fn heap(bytes: u64) -> Memory {
         #[cfg(not(loom))]
         {
@@ -111,7 +112,10 @@ impl Memory {
         match &self.owner {
             #[cfg(not(loom))]
             Owner::Map(map) => matches!(map.access(), Access::ReadWrite),
-            _ => true,
+            #[cfg(all(test, not(loom)))]
+            Owner::Heap { .. } => true,
+            #[cfg(loom)]
+            Owner::Heap(_) => true,
         }
     }
 

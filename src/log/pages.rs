@@ -97,7 +97,8 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    /// Zeroed pages on the heap.
+    /// Zeroed pages on the heap, for tests and models.
+    #[cfg(any(test, loom))]
     pub(crate) fn heap() -> Pages {
         Pages {
             publisher: Memory::heap(publisher::WORDS * 8),

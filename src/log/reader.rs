@@ -18,8 +18,14 @@ pub(crate) enum Frame<'a> {
     Message(RawMessage<'a>),
     /// Offsets that no message was or will be seen for. `cause` is a gap frame's own, or `None`
     /// where this reader was overrun.
-    Lost { from: u64, to: u64, cause: Option<u64> },
-    Control { payload: &'a [u8] },
+    Lost {
+        from: u64,
+        to: u64,
+        cause: Option<u64>,
+    },
+    Control {
+        payload: &'a [u8],
+    },
 }
 
 /// A message as the log knows it.

@@ -116,13 +116,7 @@ impl Ring {
     }
 
     /// Takes the place of block `number` for it: edge `entry`.
-    pub(crate) fn enter(
-        &self,
-        number: u64,
-        log_id: LogId,
-        header: BlockHeader,
-        clear_to: u64,
-    ) {
+    pub(crate) fn enter(&self, number: u64, log_id: LogId, header: BlockHeader, clear_to: u64) {
         let start = block_start(number);
         debug_assert!(is_edge(start));
         // Edge `eviction`: a reader who sees this zero and fences sees the mark stored before it.

@@ -79,11 +79,6 @@ impl Seat {
         self.pages.publisher.load(mark, Ordering::Acquire) == self.generation
     }
 
-    /// The slot's number.
-    pub(crate) fn slot(&self) -> usize {
-        self.slot
-    }
-
     /// The slot's page, for counters.
     pub(crate) fn page(&self) -> &Memory {
         &self.page
@@ -98,9 +93,6 @@ impl Seat {
     /// Edge `leave` once more: whoever acquires the new membership and enumerates without this
     /// slot overwrites only after all that was read here.
     fn bump(&self) {
-        self.pages
-            .control
-            .word(pages::control::MEMBERSHIP)
-            .fetch_add(1, Ordering::Release);
+        self.pages.control.word(pages::control::MEMBERSHIP).fetch_add(1, Ordering::Release);
     }
 }

@@ -32,8 +32,7 @@ impl Takeover {
         let page = gate.pages().publisher.clone();
         let epoch = page.load(pages::publisher::EPOCH, Ordering::Relaxed).wrapping_add(1);
         let Some(number) = seek::newest(&ring, reserved)? else {
-            let resume =
-                Resume { position: 0, offset: 0, timestamp_max_ns: 0, payload_bytes: 0 };
+            let resume = Resume { position: 0, offset: 0, timestamp_max_ns: 0, payload_bytes: 0 };
             page.store(pages::publisher::EPOCH, epoch, Ordering::Release);
             let writer = Writer::new(ring, gate, wake, log_id, epoch, resume);
             return Ok(Takeover { writer, abort_to: None });
@@ -63,17 +62,22 @@ impl Takeover {
         Ok(Takeover { writer, abort_to })
     }
 
-    /// Closes an open train and hands the writer over.
+    /// Closes an open train. To be called until it works.
     ///
     /// # Errors
-    /// Gives itself back with who is in the way, when the abort needs a block that is not free.
-    pub(crate) fn finish(mut self) -> Result<Writer, (Takeover, Blocked)> {
-        if let Some(reach) = self.abort_to
-            && let Err(blocked) = self.writer.abort_train(reach)
-        {
-            return Err((self, blocked));
+    /// Who is in the way, when the abort needs a block that is not free.
+    pub(crate) fn finish(&mut self) -> Result<(), Blocked> {
+        if let Some(reach) = self.abort_to {
+            self.writer.abort_train(reach)?;
+            self.abort_to = None;
         }
-        Ok(self.writer)
+        Ok(())
+    }
+
+    /// The writer, once the takeover is finished.
+    pub(crate) fn into_writer(self) -> Writer {
+        debug_assert!(self.abort_to.is_none(), "an open train would swallow what follows");
+        self.writer
     }
 
     /// The subscribers' gate, to look at who is in the way.

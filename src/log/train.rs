@@ -16,18 +16,23 @@ pub(crate) struct Train {
 enum State {
     /// No message has begun, or its beginning was not seen.
     Idle,
-    Open { timestamp_ns: u64, flags: u8, total: u64, filled: u64 },
-    Complete { timestamp_ns: u64, flags: u8, total: u64 },
+    Open {
+        timestamp_ns: u64,
+        flags: u8,
+        total: u64,
+        filled: u64,
+    },
+    Complete {
+        timestamp_ns: u64,
+        flags: u8,
+        total: u64,
+    },
 }
 
 impl Train {
     /// Room for a message of `bytes_max`. The pages are touched when they are first needed.
     pub(crate) fn new(bytes_max: u64) -> Train {
-        Train {
-            storage: vec![0; bytes_max.div_ceil(16) as usize],
-            bytes_max,
-            state: State::Idle,
-        }
+        Train { storage: vec![0; bytes_max.div_ceil(16) as usize], bytes_max, state: State::Idle }
     }
 
     /// Begins with the first fragment's payload: the total length in 8 bytes, then data.

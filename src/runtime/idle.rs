@@ -24,6 +24,9 @@ const PAUSE_SPINS_MAX: usize = 32;
 /// | `BackOff` | at once after work, later the longer nothing came | little when idle |
 /// | `Sleep` | within the sleep | least |
 ///
+/// The kernel rounds a sleep up by the thread's timer slack, 50 us unless it was set otherwise
+/// (`PR_SET_TIMERSLACK` in prctl(2)), so short sleeps take about that long.
+///
 /// # Examples
 /// ```
 /// use tickcast::runtime::{Idle, IdleStrategy};

@@ -127,7 +127,12 @@ impl Dir {
     }
 
     /// Gives `file`, which was made here as `name`, to the group `gid`.
-    pub(crate) fn set_file_group(&self, file: &File, name: &str, gid: u32) -> Result<(), FileError> {
+    pub(crate) fn set_file_group(
+        &self,
+        file: &File,
+        name: &str,
+        gid: u32,
+    ) -> Result<(), FileError> {
         fchown(file, None, Some(gid))
             .map_err(|error| FileError::from_io("set the group of", &self.path.join(name), error))
     }

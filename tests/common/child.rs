@@ -5,6 +5,7 @@
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{self, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use std::{mem, thread};
@@ -24,16 +25,14 @@ pub(crate) fn role() -> Option<String> {
     env::var(ROLE_VARIABLE).ok()
 }
 
-/// The words of this child's role; `None` when somebody ran the test `child` by hand. From now on
-/// this process dies with its parent.
+/// The words of this child's role; `None` when somebody ran the test `child` by hand.
 pub(crate) fn begin() -> Option<Vec<String>> {
     let role = role()?;
-    die_with_parent();
     root();
     Some(role.split(' ').map(str::to_owned).collect())
 }
 
-/// To be called again after a change of user, which takes it back.
+/// Has this process killed when the thread that made it ends. A change of user takes it back.
 pub(crate) fn die_with_parent() {
     // SAFETY: takes no pointer.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
@@ -65,14 +64,22 @@ impl Child {
     /// Starts a child with this role.
     pub(crate) fn spawn(role: &str) -> Child {
         let program = env::current_exe().expect("this program has a path");
-        let mut process = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(["child", "--exact", "--ignored", "--nocapture", "--quiet"])
             .env(ROLE_VARIABLE, role)
             .env(ROOT_VARIABLE, root())
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("this program runs once more");
+            .stdout(Stdio::piped());
+        let before_exec = || {
+            die_with_parent();
+            Ok(())
+        };
+        // SAFETY: what runs between fork and exec is one system call. (That anything does makes this
+        // a real fork, at which a child loses its parent's locks: without, it would keep them until
+        // its exec, and a test that drops a lock in another thread could find it held.)
+        let command = unsafe { command.pre_exec(before_exec) };
+        let mut process = command.spawn().expect("this program runs once more");
         let input = process.stdin.take();
         let output = BufReader::new(process.stdout.take().expect("it is piped"));
         Child { process, input, output }

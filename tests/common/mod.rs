@@ -56,7 +56,7 @@ impl TestBus {
     pub(crate) fn new_name() -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         root();
-        format!("bus-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+        format!("bus-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Where a file of its topic `topic` lies.

@@ -45,8 +45,5 @@ pub(crate) fn payload(stream: u64, offset: u64, length: usize) -> Vec<u8> {
 
 /// Whether `bytes` are what [`fill`] makes.
 pub(crate) fn is_payload(bytes: &[u8], stream: u64, offset: u64) -> bool {
-    bytes
-        .chunks(8)
-        .enumerate()
-        .all(|(at, chunk)| chunk == &word(stream, offset, at)[..chunk.len()])
+    bytes.chunks(8).enumerate().all(|(at, chunk)| chunk == &word(stream, offset, at)[..chunk.len()])
 }

@@ -263,12 +263,10 @@ impl Actor {
                     Ok(batch) => taken.extend(batch.take(left.min(50)).map(|m| shown_message(&m))),
                     Err(notice) => taken.push(shown_notice(notice)),
                 },
-                "receive" => {
-                    match subscriber.receive(Some(Duration::from_millis(100))) {
-                        Ok(event) => taken.extend(event.map(shown)),
-                        Err(error) => assert_eq!(error, ReceiveError::Finished),
-                    }
-                }
+                "receive" => match subscriber.receive(Some(Duration::from_millis(100))) {
+                    Ok(event) => taken.extend(event.map(shown)),
+                    Err(error) => assert_eq!(error, ReceiveError::Finished),
+                },
                 "messages" => {
                     for message in subscriber.messages().expect("no agent").take(left) {
                         taken.push(match message {
@@ -356,12 +354,7 @@ fn shown_message(message: &Message<'_>) -> String {
     shown_bytes(message.origin, message.offset, message.timestamp_ns, message.payload)
 }
 
-fn shown_bytes(
-    origin: tickcast::Origin,
-    offset: u64,
-    timestamp_ns: u64,
-    payload: &[u8],
-) -> String {
+fn shown_bytes(origin: tickcast::Origin, offset: u64, timestamp_ns: u64, payload: &[u8]) -> String {
     let is_sound = is_payload(payload, origin.partition.into(), offset);
     let shown = message(origin.topic, origin.partition, offset, timestamp_ns);
     if is_sound { shown } else { format!("{shown}, but torn") }

@@ -92,10 +92,7 @@ impl Outcomes {
 }
 
 /// Runs `model` in all interleavings, and fails unless each of `outcomes` was seen.
-fn explore(
-    outcomes: &[&'static str],
-    model: impl Fn(&Arc<Outcomes>) + Send + Sync + 'static,
-) {
+fn explore(outcomes: &[&'static str], model: impl Fn(&Arc<Outcomes>) + Send + Sync + 'static) {
     let seen = Outcomes::of(outcomes);
     seen.explore(PREEMPTIONS, model);
     seen.check();

@@ -7,10 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use loom::thread;
 
-use super::{
-    LOG_ID, Log, Outcomes, PREEMPTIONS, content, kill, publish_tick, publish_wide,
-    take,
-};
+use super::{LOG_ID, Log, Outcomes, PREEMPTIONS, content, kill, publish_tick, publish_wide, take};
 use crate::log::frame::{CommitWord, Kind};
 use crate::log::gate::Blocked;
 use crate::log::reader::Reader;
@@ -59,7 +56,9 @@ fn begun() -> (Log, Writer) {
 
 fn take_over(log: &Log) -> Writer {
     let takeover = Takeover::new(log.ring.clone(), log.gate(), None, LOG_ID);
-    takeover.expect("the log is sound").finish().expect("nobody gates")
+    let mut takeover = takeover.expect("the log is sound");
+    takeover.finish().expect("nobody gates");
+    takeover.into_writer()
 }
 
 /// The life that ends after `first` stores, the takeover that ends after `second`, and the one

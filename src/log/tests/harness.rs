@@ -70,8 +70,9 @@ impl Log {
 
     /// The next publisher, where no subscriber is in its way.
     pub(super) fn writer(&self) -> Writer {
-        let takeover = self.take_over().expect("the log is sound");
-        takeover.finish().map_err(|(_, blocked)| blocked).expect("nobody is in the way")
+        let mut takeover = self.take_over().expect("the log is sound");
+        takeover.finish().expect("nobody is in the way");
+        takeover.into_writer()
     }
 
     pub(super) fn seat(&self, slot: usize) -> Seat {

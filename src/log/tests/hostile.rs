@@ -56,8 +56,9 @@ fn read_all_ways(log: &Log) {
             exhaust(log, log.in_place(start));
         }
     }
-    if let Ok(takeover) = log.take_over()
-        && let Ok(mut writer) = takeover.finish()
+    if let Ok(mut takeover) = log.take_over()
+        && takeover.finish().is_ok()
+        && let mut writer = takeover.into_writer()
         && writer.offset() < u64::MAX - 4
     {
         for length in [10, 70_000, 10] {

@@ -231,17 +231,12 @@ impl World {
 
     fn take_over(&mut self) {
         let mut takeover = self.log.take_over().expect("sound");
-        loop {
-            match takeover.finish() {
-                Ok(writer) => break self.writer = writer,
-                Err((again, blocked)) => {
-                    self.check_blocked(blocked);
-                    let follower = self.followers[blocked.slot].as_mut().expect("it gates");
-                    follower.poll(&self.log, &self.model, u8::MAX, How::Consume);
-                    takeover = again;
-                }
-            }
+        while let Err(blocked) = takeover.finish() {
+            self.check_blocked(blocked);
+            let follower = self.followers[blocked.slot].as_mut().expect("it gates");
+            follower.poll(&self.log, &self.model, u8::MAX, How::Consume);
         }
+        self.writer = takeover.into_writer();
     }
 
     fn join(&mut self, slot: u8, from: From) {

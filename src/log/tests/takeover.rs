@@ -255,11 +255,12 @@ fn an_abort_waits_for_the_subscriber_in_its_block() {
     // A subscriber that joined meanwhile where the abort must go.
     let mut late = log.seat(1);
     let _ = late.join(64);
-    let takeover = log.take_over().expect("sound");
-    let (mut takeover, blocked) = takeover.finish().expect_err("slot 1 is in block 0");
+    let mut takeover = log.take_over().expect("sound");
+    let blocked = takeover.finish().expect_err("slot 1 is in block 0");
     assert_eq!(blocked.slot, 1);
     takeover.gate().evict(blocked);
-    let mut writer = takeover.finish().map_err(|(_, blocked)| blocked).expect("all have left");
+    takeover.finish().expect("all have left");
+    let mut writer = takeover.into_writer();
     assert_eq!(writer.offset(), 4);
     assert_eq!(u64::from(log.ring.header(4).expect("entered").first_message), 192);
     publish(&mut writer, 9);

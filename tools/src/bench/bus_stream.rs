@@ -77,8 +77,7 @@ impl Publish for InBatches {
         let first = publisher.next_offset();
         let end = first + messages;
         for number in (first..end).step_by(BATCH) {
-            let payloads: [Words; BATCH] =
-                std::array::from_fn(|at| message(number + at as u64));
+            let payloads: [Words; BATCH] = std::array::from_fn(|at| message(number + at as u64));
             let batch: [(u64, &Words); BATCH] =
                 std::array::from_fn(|at| (number + at as u64, &payloads[at]));
             publisher.publish_batch(&batch[..BATCH.min((end - number) as usize)])?;

@@ -179,10 +179,7 @@ impl NearOnBus {
 }
 
 /// The contenders for fan-out, in the order of [`CROWDS`].
-pub(crate) fn fan_outs<'a>(
-    child: &Child<'a>,
-    fan_outs: Vec<FanOut>,
-) -> Vec<Contender<'a, FanOut>> {
+pub(crate) fn fan_outs<'a>(child: &Child<'a>, fan_outs: Vec<FanOut>) -> Vec<Contender<'a, FanOut>> {
     let contender = |(at, (crowd, near)): (usize, (&Crowd, FanOut))| {
         let far = child.role(BUS_FAN_OUT + at);
         Contender { name: crowd.name, near: Box::new(near), far }

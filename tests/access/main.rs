@@ -1,0 +1,288 @@
+//! Making, opening and removing, and who may: each refusal says what to do.
+
+mod circumstances;
+#[path = "../common/mod.rs"]
+mod common;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tickcast::{
+    Bus, Event, FileError, NoticeKind, PublishError, PublisherError, RemoveError, SlowSubscriber,
+    SubscribeError, TopicError, WakeUp,
+};
+
+use common::TestBus;
+use common::child::{self, Child};
+
+const RING_BYTES: u64 = 256 << 10;
+
+/// An error's text has all of these in it.
+fn says(error: impl std::fmt::Display, parts: &[&str]) {
+    let text = error.to_string();
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+}
+
+#[test]
+fn buses_are_created_opened_and_listed() {
+    let name = TestBus::new_name();
+    says(Bus::open(&name).expect_err("none yet"), &[&name, "does not exist: create it first"]);
+    let bus = Bus::create(&name).expect("a new bus");
+    says(Bus::create(&name).expect_err("there is one"), &[&name, "exists already: open it"]);
+    assert_eq!(Bus::open(&name).expect("there is one").name(), bus.name());
+    assert_eq!(Bus::open_or_create(&name).expect("there is one").name(), name);
+    assert!(Bus::list().expect("readable").contains(&name));
+    for bad in ["", "a/b", "..", "-x", ".hidden", &"n".repeat(65)] {
+        assert!(matches!(Bus::create(bad), Err(FileError::Name(_))), "{bad}");
+        assert!(matches!(Bus::open(bad), Err(FileError::Name(_))), "{bad}");
+    }
+    assert!(bus.topics().expect("readable").is_empty());
+    bus.topic("b").ring_bytes(RING_BYTES).create().expect("a topic");
+    bus.topic("a").ring_bytes(RING_BYTES).open_or_create().expect("a topic");
+    assert_eq!(bus.topics().expect("readable"), ["a", "b"]);
+    drop(bus);
+    Bus::remove(&name, false).expect("nobody is there");
+    assert!(!Bus::list().expect("readable").contains(&name));
+    let error = Bus::remove(&name, true).expect_err("it is gone");
+    assert!(matches!(error, RemoveError::File(FileError::NotFound(_))), "{error}");
+}
+
+#[test]
+fn a_topic_made_otherwise_is_refused_with_the_difference() {
+    let bus = TestBus::new();
+    let made = bus.topic("t").ring_bytes(RING_BYTES).partitions(2).reliable_max(5);
+    let made = made.slow_subscriber(SlowSubscriber::EvictAfter(Duration::from_secs(1)));
+    let made = made.wake_up(WakeUp::Prompt);
+    assert!(matches!(made.open(), Err(TopicError::File(FileError::NotFound(_)))));
+    let topic = made.create().expect("a topic");
+    assert_eq!(topic.shared_bytes(), made.shared_bytes());
+    let again = made.create().expect_err("there is one");
+    assert!(matches!(again, TopicError::File(FileError::AlreadyExists(_))), "{again}");
+    made.open_or_create().expect("the same");
+    let topic = bus.open_topic("t").expect("as it is");
+    assert_eq!((topic.ring_bytes(), topic.partitions(), topic.reliable_max()), (RING_BYTES, 2, 5));
+    let others = [
+        (bus.topic("t").ring_bytes(2 * RING_BYTES), ["ring size", "262144", "not 524288"]),
+        (bus.topic("t").partitions(3), ["partitions", " 2", "not 3"]),
+        (bus.topic("t").reliable_max(6), ["reliable subscribers", " 5", "not 6"]),
+        (bus.topic("t").wake_up(WakeUp::Bounded), ["wake-up", "Prompt", "not Bounded"]),
+        (bus.topic("t").slow_subscriber(SlowSubscriber::Wait), ["slow", "EvictAfter", "not Wait"]),
+    ];
+    for (other, parts) in others {
+        for error in [other.open(), other.open_or_create()] {
+            let error = error.expect_err("a mismatch");
+            assert!(matches!(error, TopicError::Mismatch { .. }), "{error}");
+            says(&error, &parts);
+            says(error, &["topic t", "open it as it is, or remove the bus"]);
+        }
+    }
+    for ring_bytes in [0, 1, RING_BYTES - 1, RING_BYTES / 2, 3 * RING_BYTES, 128 << 30, 1 << 63] {
+        let error = bus.topic("new").ring_bytes(ring_bytes).create().expect_err("no such ring");
+        says(error, &["power of two", "256 KiB", "64 GiB"]);
+    }
+    let error = bus.topic("new").partitions(0).create().expect_err("none");
+    says(error, &["give 1 to 1024"]);
+    let error = bus.topic("new").partitions(1025).create().expect_err("too many");
+    says(error, &["give 1 to 1024"]);
+    let error = bus.topic("new").reliable_max(65).create().expect_err("too many");
+    says(error, &["give 0 to 64"]);
+    assert_eq!(bus.topics().expect("readable"), ["t"]);
+}
+
+#[test]
+fn files_are_private_to_owner_and_group_unless_told_otherwise() {
+    let group = 54_321;
+    for (mode, given_group) in [(None, None), (Some(0o664), None), (Some(0o600), Some(group))] {
+        let name = TestBus::new_name();
+        let mut builder = Bus::builder(&name);
+        if let Some(mode) = mode {
+            builder = builder.mode(mode);
+        }
+        if let Some(group) = given_group {
+            builder = builder.group(group);
+        }
+        let bus = match builder.create() {
+            Ok(bus) => bus,
+            Err(FileError::Denied { .. }) if given_group.is_some() => {
+                println!("skipped: only root may give files to a group that it is not in");
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        bus.topic("t").ring_bytes(RING_BYTES).partitions(2).create().expect("a topic");
+        let mode = mode.unwrap_or(0o660);
+        let mut files = 0;
+        let mut dirs = vec![common::root().join(&name)];
+        while let Some(dir) = dirs.pop() {
+            let found = dir.metadata().expect("there");
+            assert_eq!(found.mode() & 0o777, mode | (mode & 0o444) >> 2, "{}", dir.display());
+            assert!(given_group.is_none_or(|group| group == found.gid()), "{}", dir.display());
+            for entry in fs::read_dir(dir).expect("readable") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    dirs.push(path);
+                    continue;
+                }
+                let found = path.metadata().expect("there");
+                assert_eq!(found.mode() & 0o777, mode, "{}", path.display());
+                assert!(given_group.is_none_or(|group| group == found.gid()), "{}", path.display());
+                files += 1;
+            }
+        }
+        assert_eq!(files, 1 + 1 + 2 * 4);
+        drop(bus);
+        Bus::remove(&name, false).expect("nobody is there");
+    }
+}
+
+#[test]
+fn a_second_publisher_is_told_who_the_first_one_is() {
+    let bus = TestBus::new();
+    let topic = bus.topic("t").ring_bytes(RING_BYTES).partitions(2).create().expect("a topic");
+    let mut child = Child::spawn(&format!("publish {} t", bus.name()));
+    assert_eq!(child.hear(), "published");
+    let refused = topic.publisher(0).expect_err("the child is the publisher");
+    assert!(matches!(refused, PublisherError::Busy { pid, .. } if pid == u64::from(child.pid())));
+    says(refused, &[&format!("process {}", child.pid()), "topic t", "stop that one first"]);
+    assert_eq!(
+        topic.stat().expect("readable").partitions[0].publisher_pid,
+        Some(child.pid().into())
+    );
+    topic.publisher(1).expect("another partition is free");
+    child.kill();
+    assert_eq!(topic.stat().expect("readable").partitions[0].publisher_pid, None);
+    let publisher = topic.publisher(0).expect("the first one is dead");
+    assert_eq!((publisher.epoch(), publisher.next_offset()), (2, 10));
+    let error = topic.publisher(2).expect_err("no such partition");
+    says(error, &["no partition 2", "the topic has 2"]);
+}
+
+#[test]
+fn the_65th_reliable_subscriber_is_refused() {
+    let bus = TestBus::new();
+    let topic = bus.topic("t").ring_bytes(RING_BYTES).create().expect("a topic");
+    let mut publisher = topic.publisher(0).expect("the first");
+    let open = || topic.subscribe().reliable().open();
+    let mut all: Vec<_> = (0..64).map(|_| open().expect("a slot")).collect();
+    says(open().expect_err("no slot"), &["64 reliable", "stop one of them, or subscribe lossily"]);
+    topic.subscribe().open().expect("a lossy one takes no slot");
+    publisher.publish(1, b"all of you").expect("room");
+    for subscriber in &mut all {
+        assert_eq!(subscriber.poll(10, |event| assert!(matches!(event, Event::Message(_)))), 1);
+    }
+    assert_eq!(topic.stat().expect("readable").partitions[0].subscribers.len(), 64);
+    drop(all.swap_remove(17));
+    assert_eq!(topic.stat().expect("readable").partitions[0].subscribers.len(), 63);
+    all.push(open().expect("the slot that is free"));
+    assert!(matches!(open(), Err(SubscribeError::NoSlot { .. })));
+    let none = bus.topic("none").ring_bytes(RING_BYTES).reliable_max(0).create().expect("a topic");
+    let error = none.subscribe().reliable().open().expect_err("it admits none");
+    assert!(matches!(error, SubscribeError::NoSlot { reliable_max: 0, .. }));
+}
+
+#[test]
+fn a_bus_in_use_is_removed_by_force_only() {
+    let bus = TestBus::new();
+    let topic = bus.topic("t").ring_bytes(RING_BYTES).create().expect("a topic");
+    let mut child = Child::spawn(&format!("hold {}", bus.name()));
+    assert_eq!(child.hear(), "holding");
+    let mut subscriber = topic.subscribe().reliable().open().expect("a slot");
+    let mut publisher = topic.publisher(0).expect("the first");
+    publisher.publish(1, b"before").expect("room");
+    says(Bus::remove(bus.name(), false).expect_err("it is in use"), &["is in use", "or force"]);
+    Bus::remove(bus.name(), true).expect("forced");
+    assert!(matches!(Bus::open(bus.name()), Err(FileError::NotFound(_))));
+    let error = (0..100_000).find_map(|at| publisher.publish(at, &[at; 6]).err());
+    assert_eq!(error, Some(PublishError::Closed));
+    let mut messages = 0;
+    let last = loop {
+        match subscriber.receive(None).expect("it is told first") {
+            Some(Event::Message(_)) => messages += 1,
+            Some(Event::Notice(notice)) => break notice.kind,
+            None => {}
+        }
+    };
+    assert_eq!((messages > 0, last), (true, NoticeKind::Closed));
+    assert!(subscriber.receive(None).is_err() && subscriber.is_finished());
+    assert!(topic.publisher(0).is_err());
+    assert!(matches!(
+        topic.subscribe().open(),
+        Err(SubscribeError::Closed | SubscribeError::Topic(_))
+    ));
+    // One of the same name is another one.
+    let another = Bus::create(bus.name()).expect("the name is free");
+    assert!(another.topics().expect("readable").is_empty());
+    drop(another);
+    // A child that was only there is enough.
+    let held = TestBus::new();
+    let name = held.name().to_owned();
+    let mut child = Child::spawn(&format!("hold {name}"));
+    assert_eq!(child.hear(), "holding");
+    std::mem::forget(held);
+    let refused = Bus::remove(&name, false);
+    assert!(matches!(refused, Err(RemoveError::InUse { .. })), "{refused:?}");
+    child.kill();
+    Bus::remove(&name, true).expect("forced");
+}
+
+#[test]
+fn huge_pages_that_are_not_there_are_done_without() {
+    let bus = TestBus::new();
+    let topic = bus.topic("t").ring_bytes(4 << 20).huge_pages().create().expect("a topic");
+    let mut subscriber = topic.subscribe().reliable().open().expect("a slot");
+    let mut publisher = topic.publisher(0).expect("the first");
+    for at in 0..10_000u64 {
+        publisher.publish(at, &[at; 20]).expect("room");
+        assert_eq!(
+            subscriber.poll(1, |event| {
+                let Event::Message(message) = event else { panic!("{event:?}") };
+                assert_eq!(message.read::<[u64; 20]>(), Ok(&[at; 20]));
+            }),
+            1
+        );
+    }
+    topic.stat().expect("readable");
+}
+#[test]
+fn the_directory_of_all_buses_is_where_the_variable_says() {
+    let bus = TestBus::new();
+    let here: PathBuf = common::root().join(bus.name());
+    assert!(here.join(".bus").is_file());
+}
+
+#[test]
+#[ignore = "is run by the others, as a process of its own"]
+fn child() {
+    let Some(role) = child::begin() else { return };
+    let role: Vec<&str> = role.iter().map(String::as_str).collect();
+    let said = match role[..] {
+        ["publish", bus, topic] => {
+            let topic = Bus::open(bus).expect("the bus").open_topic(topic).expect("the topic");
+            let mut publisher = topic.publisher(0).expect("the first");
+            for at in 0..10u64 {
+                publisher.publish(at, &at).expect("room");
+            }
+            child::say("published");
+            child::listen();
+            return;
+        }
+        ["hold", bus] => {
+            let _bus = Bus::open(bus).expect("the bus");
+            child::say("holding");
+            child::listen();
+            return;
+        }
+        ["full"] => circumstances::fill_memory(),
+        ["nobody", open, closed] => circumstances::be_nobody(open, closed),
+        ["fork"] => {
+            circumstances::fork_with_everything_open();
+            Ok(())
+        }
+        _ => panic!("{role:?}: no such role"),
+    };
+    child::say(&said.err().unwrap_or_else(|| "done".into()));
+}

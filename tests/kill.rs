@@ -19,7 +19,7 @@ use common::child::{self, Child, HANGING};
 use common::payload::{fill, length_of, payload};
 use common::{Random, TestBus};
 
-const KILLS: u64 = 240;
+const KILLS: u64 = 320;
 
 /// What publishers do, each with a ring and a policy of its own.
 const TOPICS: [(&str, u64, SlowSubscriber); 3] = [
@@ -121,8 +121,13 @@ fn survive(topic: &Topic, is_reliable: bool, is_over: &AtomicBool, end: &AtomicU
     let mut subscriber = subscribe(StartAt::Offset(0));
     let mut audit = Audit::new(0, topic.message_bytes_max(), Some(0));
     let mut rounds = 0u64;
+    let mut over_since = None;
     loop {
         let was_over = is_over.load(Ordering::Acquire);
+        if was_over {
+            let since = *over_since.get_or_insert_with(Instant::now);
+            assert!(since.elapsed() < HANGING, "the end never comes: {audit:?}");
+        }
         let count = match rounds % 3 {
             0 => subscriber.poll(1000, |event| audit.event(event)),
             1 => match subscriber.batch() {
@@ -157,6 +162,13 @@ fn survive(topic: &Topic, is_reliable: bool, is_over: &AtomicBool, end: &AtomicU
     }
 }
 
+/// Waits until a survivor has subscribed: what is published before may be lost to it.
+fn wait_for_subscriber(topic: &Topic) {
+    while topic.stat().expect("readable").partitions[0].subscribers.is_empty() {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn publishers_are_killed_and_nothing_is_lost() {
     let seed = common::seed();
@@ -179,6 +191,7 @@ fn publishers_are_killed_and_nothing_is_lost() {
                 (topic, is_reliable, audit)
             })
             .collect();
+        topics.iter().for_each(wait_for_subscriber);
         for _ in 0..KILLS {
             let mut publisher =
                 Child::spawn(&format!("publish {} {} {}", bus.name(), random.next(), u64::MAX));
@@ -255,6 +268,7 @@ fn subscribers_are_killed_and_the_publisher_goes_on() {
             let (topic, is_over, end) = (&topic, &is_over, &end);
             scope.spawn(move || survive(topic, true, is_over, end))
         };
+        wait_for_subscriber(&topic);
         let flood = {
             let is_over = &is_over;
             let mut random = Random(random.next());

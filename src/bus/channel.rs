@@ -2,6 +2,7 @@
 //! the user.
 
 use std::cell::Cell;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::bus::liveness::Liveness;
@@ -107,7 +108,7 @@ impl Channel {
     }
 
     /// Hands out up to `limit` events.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn poll<R: Into<Flow>>(
         &mut self,
         limit: usize,
@@ -116,41 +117,63 @@ impl Channel {
         let mut count = 0;
         let origin = self.origin;
         while count < limit {
-            let is_usual = self.pending.is_none() && !self.is_finished;
-            if is_usual && let Some(raw) = self.lane.reader.peek_message() {
-                let payload_bytes = raw.payload.len();
-                let flow = handler(Event::Message(Message::new(origin, raw))).into();
-                if flow == Flow::Retry {
-                    return Polled { count, flow };
+            if self.pending.is_none() && !self.is_finished {
+                let counters = &self.counters;
+                let mut flow = Flow::Next;
+                let consumed = self.lane.reader.each_message(limit - count, |raw| {
+                    let payload_bytes = raw.payload.len();
+                    flow = handler(Event::Message(Message::new(origin, raw))).into();
+                    if flow == Flow::Retry {
+                        return ControlFlow::Break(false);
+                    }
+                    counters.count(payload_bytes);
+                    if flow == Flow::Next { ControlFlow::Continue(()) } else { ControlFlow::Break(true) }
+                });
+                if consumed == 0 && flow == Flow::Next && self.lane.is_idle() {
+                    break;
                 }
-                let is_inside = self.lane.reader.consume_message();
-                self.counters.count(payload_bytes);
-                count += 1;
-                if !is_inside {
+                count += consumed;
+                if self.lane.has_left_block() {
                     self.sync();
                 }
-                if flow == Flow::Stop {
+                if flow != Flow::Next {
                     return Polled { count, flow };
                 }
-                continue;
+                if count == limit {
+                    break;
+                }
             }
-            if is_usual && self.lane.is_idle() || !self.ready() {
-                break;
-            }
-            let flow = handler(self.event()).into();
+            let Some(flow) = self.hand_out(handler) else { break };
             if flow == Flow::Retry {
                 return Polled { count, flow };
             }
-            self.consume();
             count += 1;
-            if self.lane.has_left_block() {
-                self.sync();
-            }
             if flow == Flow::Stop {
                 return Polled { count, flow };
             }
         }
         Polled { count, flow: Flow::Next }
+    }
+
+    /// Hands out the event that comes next, whatever it is. Out of the way of plain messages, so
+    /// that the handler becomes part of the loop over those.
+    #[cold]
+    #[inline(never)]
+    fn hand_out<R: Into<Flow>>(
+        &mut self,
+        handler: &mut impl FnMut(Event<'_>) -> R,
+    ) -> Option<Flow> {
+        if !self.ready() {
+            return None;
+        }
+        let flow = handler(self.event()).into();
+        if flow != Flow::Retry {
+            self.consume();
+            if self.lane.has_left_block() {
+                self.sync();
+            }
+        }
+        Some(flow)
     }
 
     /// Whether there is an event.

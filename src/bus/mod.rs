@@ -6,10 +6,12 @@ mod bus_dir;
 mod channel;
 mod claim;
 mod descriptor;
+mod hindrance;
 mod liveness;
 mod merge;
 mod message;
 mod partition;
+mod publish_error;
 mod publisher;
 mod sequencer;
 mod stat;
@@ -26,7 +28,8 @@ pub use descriptor::{SlowSubscriber, WakeUp};
 pub use message::{
     Event, Flow, LossCause, Message, Notice, NoticeKind, Origin, OwnedMessage, TypeError,
 };
-pub use publisher::{Full, PublishError, Publisher, PublisherError, TryPublishError};
+pub use publish_error::{Full, PublishError, PublisherError, TryPublishError};
+pub use publisher::Publisher;
 pub use sequencer::{Sequencer, SequencerError};
 pub use stat::{PartitionStat, SubscriberStat, TopicStat};
 pub use subscribe::{Mode, Order, SubscribeError, SubscriberBuilder};

@@ -1,32 +1,25 @@
 //! The publisher: the one writer of a partition.
 
-use std::fs::File;
-use std::time::{Duration, Instant};
-
-use thiserror::Error;
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::bus::claim::Claim;
-use crate::bus::descriptor::{SlowSubscriber, WakeUp};
+use crate::bus::descriptor::WakeUp;
+use crate::bus::hindrance::Hindrance;
 use crate::bus::message::LossCause;
+use crate::bus::publish_error::{PublishError, PublisherError, TryPublishError};
 use crate::bus::topic::Topic;
 use crate::bus::topic_error::TopicError;
 use crate::bus::waiting::Waiting;
 use crate::log::gate::{Blocked, Gate};
-use crate::log::memory::Memory;
 use crate::log::pages::{self, Pages};
 use crate::log::takeover::Takeover;
 use crate::log::wake::Wake;
 use crate::log::writer::{FRAME_PAYLOAD_BYTES_MAX, Writer};
 use crate::runtime::{IdleStrategy, inside_agent};
 use crate::shm::futex::membarrier;
-use crate::shm::lock::{self, Lock};
+use crate::shm::lock::Lock;
 use crate::shm::map::Access;
 use crate::sync::Ordering;
-
-/// How long a subscriber may be in the way before the publisher looks whether it lives, and how
-/// often it looks after that. Each look is a system call.
-const LIFE_CHECK: Duration = Duration::from_millis(1);
 
 /// The writing end of one partition.
 ///
@@ -42,18 +35,6 @@ pub struct Publisher {
     partition: u32,
     /// Held for as long as this lives.
     _lock: Lock,
-}
-
-/// What stands in a publisher's way, and for how long.
-#[derive(Debug)]
-struct Hindrance {
-    control: Memory,
-    cursors: Memory,
-    /// For looking at the locks of slots.
-    cursors_file: File,
-    slow: SlowSubscriber,
-    /// Who blocks, since when, and when its life was looked at last.
-    blocked: Option<(Blocked, Instant, Instant)>,
 }
 
 impl Publisher {
@@ -80,13 +61,9 @@ impl Publisher {
         let reserved = page.load(pages::publisher::RESERVED, Ordering::Acquire);
         let pages = Pages { publisher: page, control: control.clone() };
         let gate = Gate::new(pages, cursors.clone(), ring.bytes_len(), reserved);
-        let mut hindrance = Hindrance {
-            control,
-            cursors,
-            cursors_file: files.cursors_file(false).map_err(TopicError::from)?,
-            slow: topic.slow_subscriber(),
-            blocked: None,
-        };
+        let cursors_file = files.cursors_file(false).map_err(TopicError::from)?;
+        let mut hindrance =
+            Hindrance::new(control, cursors, cursors_file, topic.slow_subscriber());
         if hindrance.is_closed() {
             return Err(PublisherError::Closed);
         }
@@ -390,132 +367,4 @@ impl Publisher {
             };
         }
     }
-}
-
-impl Hindrance {
-    fn is_closed(&self) -> bool {
-        self.control.load(pages::control::CLOSED, Ordering::Acquire) != 0
-    }
-
-    /// Whether the subscriber is out of the way: dead, or evicted as the policy says. Otherwise it
-    /// is to be waited for.
-    fn lift(&mut self, gate: &mut Gate, blocked: Blocked) -> bool {
-        let now = Instant::now();
-        let (since, looked) = match self.blocked {
-            // It has not moved since.
-            Some((last, since, looked)) if last == blocked => (since, looked),
-            Some(_) => (now, now),
-            None => (now, now),
-        };
-        if self.blocked.is_none_or(|(last, ..)| last != blocked) {
-            gate.count_full_wait();
-        }
-        self.blocked = Some((blocked, since, looked));
-        if now - looked >= LIFE_CHECK {
-            self.blocked = Some((blocked, since, now));
-            match lock::is_held(&self.cursors_file, blocked.slot as u64) {
-                Ok(true) => {}
-                Ok(false) => {
-                    log::info!("slot {}: its subscriber died, going on without it", blocked.slot);
-                    gate.reclaim(blocked);
-                    self.blocked = None;
-                    return true;
-                }
-                Err(error) => log::warn!("slot {}: cannot see its lock: {error}", blocked.slot),
-            }
-        }
-        if let SlowSubscriber::EvictAfter(after) = self.slow
-            && now - since >= after
-        {
-            log::warn!("slot {}: evicted after {after:?}", blocked.slot);
-            gate.evict(blocked);
-            self.blocked = None;
-            return true;
-        }
-        false
-    }
-
-    fn describe(&self, blocked: Blocked) -> Full {
-        let page = blocked.slot as u64 * pages::PAGE_BYTES / 8;
-        let field = |field| self.cursors.load(page + field, Ordering::Relaxed);
-        Full {
-            slot: blocked.slot as u32,
-            pid: field(pages::cursor::PID),
-            offset: field(pages::cursor::OFFSET),
-        }
-    }
-}
-
-/// Why a partition could not be published to.
-#[derive(Debug, Error)]
-pub enum PublisherError {
-    /// Another publisher has it.
-    #[error(
-        "partition {partition} of topic {topic} has a publisher already, process {pid}: stop that \
-         one first, or publish to another partition"
-    )]
-    Busy {
-        /// The topic.
-        topic: String,
-        /// The partition.
-        partition: u32,
-        /// The process that holds it.
-        pid: u64,
-    },
-    /// The bus was removed.
-    #[error("the bus was removed: create it again")]
-    Closed,
-    /// The topic's files.
-    #[error(transparent)]
-    Topic(#[from] TopicError),
-}
-
-/// Who keeps a publisher waiting: the reliable subscriber that is furthest behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the ring is full: process {pid} (slot {slot}) still has to read message {offset}")]
-pub struct Full {
-    /// Its slot.
-    pub slot: u32,
-    /// Its process.
-    pub pid: u64,
-    /// The message that it has to read next.
-    pub offset: u64,
-}
-
-/// Why a message was not published, by a call that does not wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum TryPublishError {
-    /// A subscriber is in the way.
-    #[error(transparent)]
-    Full(#[from] Full),
-    /// The message can never be published to this topic.
-    #[error("a message of {length_bytes} bytes is too long: at most {max_bytes} fit here")]
-    TooLong {
-        /// Its length.
-        length_bytes: u64,
-        /// What is possible.
-        max_bytes: u64,
-    },
-    /// The bus was removed.
-    #[error("the bus was removed: create it again")]
-    Closed,
-}
-
-/// Why a message was not published, by a call that waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum PublishError {
-    /// The message can never be published to this topic.
-    #[error("a message of {length_bytes} bytes is too long: at most {max_bytes} fit here")]
-    TooLong {
-        /// Its length.
-        length_bytes: u64,
-        /// What is possible.
-        max_bytes: u64,
-    },
-    /// The bus was removed.
-    #[error("the bus was removed: create it again")]
-    Closed,
-    /// The call would have to wait, and an agent must not.
-    #[error("{0}; an agent must not wait for that: use try_publish and come back")]
-    InsideAgent(Full),
 }

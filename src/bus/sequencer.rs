@@ -12,7 +12,8 @@ use std::collections::VecDeque;
 use thiserror::Error;
 
 use crate::bus::message::{Event, Flow, LossCause, Notice, NoticeKind};
-use crate::bus::publisher::{Publisher, PublisherError, TryPublishError};
+use crate::bus::publish_error::{PublisherError, TryPublishError};
+use crate::bus::publisher::Publisher;
 use crate::bus::subscribe::SubscribeError;
 use crate::bus::subscriber::Subscriber;
 use crate::bus::topic::Topic;

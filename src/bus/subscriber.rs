@@ -118,7 +118,7 @@ impl Subscriber {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn poll_channels<R: Into<Flow>>(
         &mut self,
         limit: usize,
@@ -133,6 +133,7 @@ impl Subscriber {
         }
     }
 
+    #[inline(never)]
     fn poll_arrived<R: Into<Flow>>(
         &mut self,
         limit: usize,
@@ -155,6 +156,7 @@ impl Subscriber {
         Polled { count: total, flow: Flow::Next }
     }
 
+    #[inline(never)]
     fn poll_merged<R: Into<Flow>>(
         &mut self,
         limit: usize,

@@ -2,6 +2,7 @@
 //! stall means for a subscriber, is decided by the caller.
 
 use std::cell::Cell;
+use std::ops::ControlFlow;
 
 use super::block::{BLOCK_HEADER_BYTES, block_end, block_of, block_start, is_edge};
 use super::copy::Stall;
@@ -126,28 +127,45 @@ impl Reader {
         self.position = block_start(number);
     }
 
-    /// The next thing in the log if it is a plain message inside the block, which nearly everything
-    /// is; `peek` gives the same, and everything else. No validation is left out: what `check` asks
-    /// for is asked here in fewer comparisons.
+    /// Hands up to `limit` plain messages inside the block to `handler`, which nearly all are, and
+    /// stops where `peek` has to look. Returns how many were consumed. `handler` breaks with
+    /// whether the message that it was handed last is consumed.
+    ///
+    /// What `check` asks for is asked here in fewer comparisons.
     #[inline(always)]
-    pub(crate) fn peek_message(&mut self) -> Option<RawMessage<'_>> {
-        if self.due.is_some() || !self.train.is_idle() || self.taken.get().is_some() {
-            return None;
+    pub(crate) fn each_message(
+        &mut self,
+        limit: usize,
+        mut handler: impl FnMut(RawMessage<'_>) -> ControlFlow<bool>,
+    ) -> usize {
+        let is_usual = self.due.is_none() && self.train.is_idle() && self.taken.get().is_none();
+        if !is_usual || is_edge(self.position) {
+            return 0;
         }
-        let (position, offset) = (self.position, self.offset);
-        if is_edge(position) {
-            return None;
+        // In locals and stored for each message, since the handler may panic: to load them again
+        // would be the longest way through the loop.
+        let (mut position, mut offset) = (self.position, self.offset);
+        let block_end = block_end(position);
+        let mut count = 0;
+        while count < limit && position < block_end {
+            let Some(word) = self.source.word(position) else { break };
+            let end = position + word.span();
+            if !word.is_message_of(offset) || end > block_end || offset == u64::MAX {
+                break;
+            }
+            self.joining = false;
+            let flow = handler(self.message(position, offset, word));
+            if flow == ControlFlow::Break(false) {
+                break;
+            }
+            (position, offset) = (end, offset + 1);
+            (self.position, self.offset) = (position, offset);
+            count += 1;
+            if flow.is_break() {
+                break;
+            }
         }
-        let word = self.source.word(position)?;
-        let end = position + word.span();
-        if !word.is_message_of(offset) || end > block_end(position) || offset == u64::MAX {
-            return None;
-        }
-        #[cfg(loom)]
-        self.source.take_frame(position, word);
-        self.joining = false;
-        self.next = Next { position: end, offset: offset + 1 };
-        Some(self.message(position, offset, word))
+        count
     }
 
     /// Whether a look at one or two words is enough to tell that `peek` would find nothing and
@@ -289,14 +307,6 @@ impl Reader {
     fn gap(&self) -> [u64; 3] {
         let at = self.position + HEADER_BYTES;
         [at, at + 8, at + 16].map(|place| self.source.load(place))
-    }
-
-    /// Goes past what `peek_message` returned last. False at the end of a block.
-    #[inline(always)]
-    pub(crate) fn consume_message(&mut self) -> bool {
-        let Next { position, offset } = self.next;
-        (self.position, self.offset) = (position, offset);
-        !is_edge(position)
     }
 
     /// Goes past what `peek` returned last.

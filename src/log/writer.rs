@@ -178,7 +178,6 @@ impl Writer {
         (self.timestamp_max_ns, self.payload_bytes) = (timestamp_max_ns, payload_bytes);
         self.clear_ahead(position);
         self.commit(head, head_word);
-        self.clear_for_next();
         Ok(count as usize)
     }
 
@@ -256,7 +255,6 @@ impl Writer {
             self.payload_bytes += length;
         }
         self.commit(at, CommitWord::new(self.offset, length, kind, 0));
-        self.clear_for_next();
     }
 
     /// Edge `commit`: pairs with the acquire load of the commit word by every reader. All of the
@@ -279,23 +277,7 @@ impl Writer {
     /// it.
     #[inline(always)]
     fn clear_ahead(&mut self, end: u64) {
-        self.clear(end, end + CLEAR_AHEAD_BYTES);
-    }
-
-    /// Zeroes one line start more, so that a next frame of one line finds all that it wants zero.
-    ///
-    /// The line has to come from another cache, and stores become visible in order: before the
-    /// commit it would hold that up.
-    #[inline(always)]
-    fn clear_for_next(&mut self) {
-        self.clear(self.position, self.position + CLEAR_AHEAD_BYTES + LINE_BYTES);
-    }
-
-    /// Zeroes the line starts that are not yet zero, from behind a frame that ends at `end` to
-    /// `to`.
-    #[inline(always)]
-    fn clear(&mut self, end: u64, to: u64) {
-        let to = to.min(self.block_end);
+        let to = (end + CLEAR_AHEAD_BYTES).min(self.block_end);
         if to > self.cleared {
             self.ring.clear_lines(self.cleared.max(end), to);
             self.cleared = to;

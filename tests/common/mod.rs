@@ -11,6 +11,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::{process, thread};
 
 use tickcast::Bus;
 
@@ -31,6 +32,11 @@ pub(crate) fn root() -> &'static Path {
         // SAFETY: all that these tests know of the environment they ask the standard library,
         // which has a lock for it.
         unsafe { env::set_var(ROOT_VARIABLE, &dir) };
+        thread::spawn(|| {
+            thread::sleep(5 * child::HANGING);
+            eprintln!("a test hangs: its program is aborted");
+            process::abort();
+        });
         // SAFETY: the function takes nothing and does not unwind.
         unsafe { libc::atexit(remove_root) };
         dir
@@ -56,7 +62,7 @@ impl TestBus {
     pub(crate) fn new_name() -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         root();
-        format!("bus-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+        format!("bus-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Where a file of its topic `topic` lies.

@@ -12,7 +12,7 @@ const RESERVED: u64 = 8 * 8;
 
 /// The commit word of a frame.
 fn commit_word(offset: u64, length: u64, kind: u64) -> u64 {
-    (offset + 1) & 0xffff_ffff | (length & 0xff_ffff) << 32 | (kind & 0xf) << 56
+    offset.wrapping_add(1) & 0xffff_ffff | (length & 0xff_ffff) << 32 | (kind & 0xf) << 56
 }
 
 /// Places in the files that mean something, and what a liar would write there.

@@ -1,13 +1,13 @@
 //! A round trip over the bus: two topics, a publisher and a reliable subscriber of each, one pair in
 //! either process.
 use anyhow::{Context, Result};
-use tickcast::{Bus, Publisher, Subscriber};
+use tickcast::{Bus, Event, Publisher, Subscriber};
 
 use super::block::RoundTrip;
 use super::peer::Far;
 use super::spin::{BlockError, spin_until};
 use super::stream;
-use super::temporary_bus::{TemporaryBus, Words, sum_of};
+use super::temporary_bus::{TemporaryBus, Words, passed_over, sum};
 
 const PING: &str = "ping";
 const PONG: &str = "pong";
@@ -52,16 +52,21 @@ impl BusRoundTrip {
     /// Waits for the message of number `number`.
     #[inline(always)]
     fn receive(&mut self, number: u64) -> Result<(), BlockError> {
-        let mut received = None;
+        let mut found = None;
+        let mut failure: Option<BlockError> = None;
         spin_until::<0>(|| {
-            self.subscriber.poll(1, |event| received = sum_of(event).transpose());
-            received.is_some()
+            self.subscriber.poll(1, |event| match event {
+                Event::Message(message) => match message.read::<Words>() {
+                    Ok(words) => found = Some(sum(words)),
+                    Err(error) => failure = Some(error.into()),
+                },
+                Event::Notice(notice) => failure = passed_over(notice).err(),
+            });
+            found.is_some() || failure.is_some()
         })?;
-        let (expected, found) = (stream::checksum::<6>(number, 1), received.transpose()?);
-        if found == Some(expected) {
-            return Ok(());
-        }
-        Err(BlockError::Corrupt { expected, found: found.unwrap_or_default() })
+        failure.map_or(Ok(()), Err)?;
+        let (expected, found) = (stream::checksum::<6>(number, 1), found.unwrap_or_default());
+        if found == expected { Ok(()) } else { Err(BlockError::Corrupt { expected, found }) }
     }
 }
 

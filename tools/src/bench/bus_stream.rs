@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tickcast::runtime::{Idle, IdleStrategy};
-use tickcast::{Bus, Publisher, SlowSubscriber, Subscriber};
+use tickcast::{Bus, Event, Publisher, SlowSubscriber, Subscriber};
 
 use super::block::Publish;
 use super::peer::Far;
 use super::spin::{BlockError, spin_until};
 use super::stream::{checksum, message};
-use super::temporary_bus::{TemporaryBus, Words, sum_of};
+use super::temporary_bus::{TemporaryBus, Words, passed_over, sum};
 
 /// Messages that are handed to `publish_batch` at once: what a feed's packet holds.
 const BATCH: usize = 16;
@@ -95,24 +95,28 @@ pub(crate) struct BusReader {
 impl Far for BusReader {
     fn block(&mut self, count: u64) -> Result<(), BlockError> {
         let first = self.next;
+        let end = first + count;
         let mut idle = Idle::new(IdleStrategy::SpinPause);
-        let (mut found, mut failure) = (0u64, None);
-        while self.next < first + count {
-            let next = &mut self.next;
+        let (mut found, mut taken) = (0u64, 0);
+        let mut failure: Option<BlockError> = None;
+        while self.next < end {
             spin_until::<0>(|| {
-                let left = (first + count - *next) as usize;
-                let polled = self.subscriber.poll(left, |event| match sum_of(event) {
-                    Ok(Some(sum)) => {
-                        found = found.wrapping_add(sum);
-                        *next += 1;
-                    }
-                    Ok(None) => {}
-                    Err(error) => failure = Some(error),
+                let left = (end - self.next) as usize;
+                let polled = self.subscriber.poll(left, |event| match event {
+                    Event::Message(message) => match message.read::<Words>() {
+                        Ok(words) => {
+                            found = found.wrapping_add(sum(words));
+                            taken += 1;
+                        }
+                        Err(error) => failure = Some(error.into()),
+                    },
+                    Event::Notice(notice) => failure = passed_over(notice).err(),
                 });
                 idle.idle(polled);
                 polled > 0
             })?;
             failure.map_or(Ok(()), Err)?;
+            self.next = first + taken;
         }
         let expected = checksum::<6>(first, count);
         if found == expected { Ok(()) } else { Err(BlockError::Corrupt { expected, found }) }

@@ -12,7 +12,7 @@ use super::peer::Far;
 use super::rounds::Round;
 use super::spin::{BlockError, spin_until};
 use super::stream::{checksum, message};
-use super::temporary_bus::{TemporaryBus, sum};
+use super::temporary_bus::{TemporaryBus, Words, passed_over, sum};
 use super::verdict::Judged;
 
 /// Most messages that one subscriber is handed before the next one's turn.
@@ -174,7 +174,7 @@ impl Far for Audience {
 fn take(event: Event<'_>, next: &mut u64) -> Result<(), BlockError> {
     match event {
         Event::Message(message) => {
-            let (expected, found) = (checksum::<6>(*next, 1), sum(&message)?);
+            let (expected, found) = (checksum::<6>(*next, 1), sum(message.read::<Words>()?));
             if found != expected {
                 return Err(BlockError::Corrupt { expected, found });
             }
@@ -182,8 +182,7 @@ fn take(event: Event<'_>, next: &mut u64) -> Result<(), BlockError> {
         }
         Event::Notice(notice) => match notice.kind {
             NoticeKind::Lost { from, to, .. } if from == *next => *next = to + 1,
-            NoticeKind::PublisherGone | NoticeKind::PublisherBack { .. } => {}
-            _ => return Err(notice.into()),
+            _ => passed_over(notice)?,
         },
     }
     Ok(())

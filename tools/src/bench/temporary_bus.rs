@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process;
 
 use anyhow::{Context, Result};
-use tickcast::{Bus, Event, Message, NoticeKind, SlowSubscriber, Topic};
+use tickcast::{Bus, Notice, NoticeKind, SlowSubscriber, Topic};
 
 use super::spin::BlockError;
 
@@ -66,28 +66,22 @@ pub(crate) fn open_parents() -> Result<Bus> {
     Bus::open(&name).with_context(|| format!("cannot open the bus {name}; is its maker gone?"))
 }
 
-/// The sum of a message's words; nothing for the news that a publisher came or went.
+/// Passes over the news that a publisher came or went.
 ///
 /// # Errors
-/// When a message was lost, or is none of ours.
-#[inline(always)]
-pub(crate) fn sum_of(event: Event<'_>) -> Result<Option<u64>, BlockError> {
-    match event {
-        Event::Message(message) => sum(&message).map(Some),
-        Event::Notice(notice) => match notice.kind {
-            NoticeKind::PublisherGone | NoticeKind::PublisherBack { .. } => Ok(None),
-            _ => Err(notice.into()),
-        },
+/// Every other notice.
+#[cold]
+pub(crate) fn passed_over(notice: Notice) -> Result<(), BlockError> {
+    match notice.kind {
+        NoticeKind::PublisherGone | NoticeKind::PublisherBack { .. } => Ok(()),
+        _ => Err(notice.into()),
     }
 }
 
 /// The sum of a message's words.
-///
-/// # Errors
-/// When the message is none of ours.
 #[inline(always)]
-pub(crate) fn sum(message: &Message<'_>) -> Result<u64, BlockError> {
-    Ok(message.read::<Words>()?.iter().copied().fold(0, u64::wrapping_add))
+pub(crate) fn sum(words: &Words) -> u64 {
+    words.iter().copied().fold(0, u64::wrapping_add)
 }
 
 fn name_of(pid: u32) -> String {

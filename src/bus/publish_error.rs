@@ -1,0 +1,79 @@
+//! Why nothing could be published.
+
+use thiserror::Error;
+
+use crate::bus::topic_error::TopicError;
+
+/// Why a partition could not be published to.
+#[derive(Debug, Error)]
+pub enum PublisherError {
+    /// Another publisher has it.
+    #[error(
+        "partition {partition} of topic {topic} has a publisher already, process {pid}: stop that \
+         one first, or publish to another partition"
+    )]
+    Busy {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The process that holds it.
+        pid: u64,
+    },
+    /// The bus was removed.
+    #[error("the bus was removed: create it again")]
+    Closed,
+    /// The topic's files.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+}
+
+/// Who keeps a publisher waiting: the reliable subscriber that is furthest behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the ring is full: process {pid} (slot {slot}) still has to read message {offset}")]
+pub struct Full {
+    /// Its slot.
+    pub slot: u32,
+    /// Its process.
+    pub pid: u64,
+    /// The message that it has to read next.
+    pub offset: u64,
+}
+
+/// Why a message was not published, by a call that does not wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum TryPublishError {
+    /// A subscriber is in the way.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// The message can never be published to this topic.
+    #[error("a message of {length_bytes} bytes is too long: at most {max_bytes} fit here")]
+    TooLong {
+        /// Its length.
+        length_bytes: u64,
+        /// What is possible.
+        max_bytes: u64,
+    },
+    /// The bus was removed.
+    #[error("the bus was removed: create it again")]
+    Closed,
+}
+
+/// Why a message was not published, by a call that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum PublishError {
+    /// The message can never be published to this topic.
+    #[error("a message of {length_bytes} bytes is too long: at most {max_bytes} fit here")]
+    TooLong {
+        /// Its length.
+        length_bytes: u64,
+        /// What is possible.
+        max_bytes: u64,
+    },
+    /// The bus was removed.
+    #[error("the bus was removed: create it again")]
+    Closed,
+    /// The call would have to wait, and an agent must not.
+    #[error("{0}; an agent must not wait for that: use try_publish and come back")]
+    InsideAgent(Full),
+}

@@ -1,25 +1,20 @@
 //! The sequencer: one total order, nothing lost or written twice, wherever it is cut off.
 
-use std::sync::OnceLock;
+mod common;
 
-use tempfile::TempDir;
+use std::thread;
+use std::time::Duration;
+
+use common::child::{self, Child};
+use common::{Random, TestBus};
 use tickcast::runtime::Agent;
 use tickcast::{
-    Bus, Event, LossCause, NoticeKind, Publisher, Sequencer, SequencerError, StartAt, Topic,
+    Bus, Event, LossCause, NoticeKind, Publisher, Sequencer, SequencerError, StartAt, Subscriber,
+    Topic,
 };
 
-/// All tests of this binary share one directory, as the environment is the process's.
-fn bus(name: &str) -> Bus {
-    static ROOT: OnceLock<TempDir> = OnceLock::new();
-    ROOT.get_or_init(|| {
-        let root = tempfile::tempdir_in("/dev/shm").expect("/dev/shm can be written to");
-        // SAFETY: before any test of this binary reads the environment: they all come by here
-        // first, and wait for it.
-        unsafe { std::env::set_var("TICKCAST_DIR", root.path()) };
-        root
-    });
-    Bus::create(name).expect("the name is used once")
-}
+/// How often the sequencer is killed.
+const KILLS: u64 = 60;
 
 fn topic(bus: &Bus, name: &str, partitions: u32, ring_bytes: u64) -> Topic {
     bus.topic(name).partitions(partitions).ring_bytes(ring_bytes).create().expect("a new topic")
@@ -39,42 +34,64 @@ fn publish(publisher: &mut Publisher, input: u64, count: u64) {
     }
 }
 
-/// Reads the whole output: for each input its messages in order, each once; gaps as they are.
-fn audit(output: &Topic, inputs: usize) -> Vec<u64> {
-    let mut next = vec![0; inputs];
-    let mut subscriber =
-        output.subscribe().start_at(StartAt::Earliest).open().expect("it is there");
-    let mut offset = 0;
-    while subscriber.poll(1000, |event| match event {
-        Event::Message(message) => {
-            assert_eq!(message.offset, offset, "the output's offsets are dense");
-            offset += 1;
-            let word =
-                |at: usize| u64::from_le_bytes(message.payload[at..at + 8].try_into().unwrap());
-            let (input, of) = (word(0), word(8));
-            assert_eq!(of, next[input as usize], "input {input}: lost, repeated or reordered");
-            assert_eq!(message.payload, payload(input, of), "torn");
-            assert_eq!(message.timestamp_ns, of, "the timestamp is the input's");
-            next[input as usize] += 1;
-        }
-        Event::Notice(notice) => match notice.kind {
-            NoticeKind::Lost { from, to, cause } => {
-                assert_eq!(from, offset);
-                assert_eq!(cause, LossCause::Feed);
-                offset = to + 1;
-                // Only input 0 has gaps here.
-                next[0] += to - from + 1;
+/// Who reads the output: for each input its messages in order, each once; gaps as they are.
+struct Audit {
+    subscriber: Subscriber,
+    /// Offset of the output's next message.
+    offset: u64,
+    /// Offset of each input's next message.
+    next: Vec<u64>,
+}
+
+impl Audit {
+    fn new(output: &Topic, inputs: usize) -> Audit {
+        let subscriber = output.subscribe().reliable().start_at(StartAt::Earliest).open();
+        Audit { subscriber: subscriber.expect("a slot is free"), offset: 0, next: vec![0; inputs] }
+    }
+
+    /// Reads what there is.
+    fn poll(&mut self) {
+        let Audit { subscriber, offset, next } = self;
+        let mut handler = |event: Event<'_>| match event {
+            Event::Message(message) => {
+                assert_eq!(message.offset, *offset, "the output's offsets are dense");
+                *offset += 1;
+                let word = |at: usize| {
+                    u64::from_le_bytes(message.payload[at..at + 8].try_into().expect("8 bytes"))
+                };
+                let (input, of) = (word(0), word(8));
+                let next = &mut next[input as usize];
+                assert_eq!(of, *next, "input {input}: lost, repeated or reordered");
+                assert_eq!(message.payload, payload(input, of), "torn");
+                assert_eq!(message.timestamp_ns, of, "the timestamp is the input's");
+                *next += 1;
             }
-            kind => panic!("{kind}"),
-        },
-    }) > 0
-    {}
-    next
+            Event::Notice(notice) => match notice.kind {
+                NoticeKind::Lost { from, to, cause } => {
+                    assert_eq!(from, *offset);
+                    assert_eq!(cause, LossCause::Feed);
+                    *offset = to + 1;
+                    // Only input 0 has gaps here.
+                    next[0] += to - from + 1;
+                }
+                NoticeKind::PublisherGone | NoticeKind::PublisherBack { .. } => {}
+                kind => panic!("{kind}"),
+            },
+        };
+        while subscriber.poll(1000, &mut handler) > 0 {}
+    }
+}
+
+/// Everything that the output holds.
+fn audit(output: &Topic, inputs: usize) -> Vec<u64> {
+    let mut audit = Audit::new(output, inputs);
+    audit.poll();
+    audit.next
 }
 
 #[test]
 fn partitions_of_several_topics_become_one_order() {
-    let bus = bus("merge");
+    let bus = TestBus::new();
     let (a, b) = (topic(&bus, "a", 2, 1 << 20), topic(&bus, "b", 1, 1 << 20));
     let output = topic(&bus, "output", 1, 1 << 22);
     let mut publishers = a.publishers().expect("nobody else");
@@ -97,7 +114,7 @@ fn partitions_of_several_topics_become_one_order() {
 
 #[test]
 fn a_successor_goes_on_wherever_the_last_one_stopped() {
-    let bus = bus("successor");
+    let bus = TestBus::new();
     let input = topic(&bus, "input", 3, 1 << 22);
     let output = topic(&bus, "output", 1, 1 << 22);
     let mut publishers = input.publishers().expect("nobody else");
@@ -129,7 +146,7 @@ fn a_successor_goes_on_wherever_the_last_one_stopped() {
 
 #[test]
 fn an_output_of_other_inputs_is_refused() {
-    let bus = bus("foreign");
+    let bus = TestBus::new();
     let (a, b) = (topic(&bus, "a", 1, 1 << 20), topic(&bus, "b", 1, 1 << 20));
     let output = topic(&bus, "output", 1, 1 << 20);
     publish(&mut a.publisher(0).expect("nobody else"), 0, 10);
@@ -145,4 +162,68 @@ fn an_output_of_other_inputs_is_refused() {
     let small = topic(&bus, "small", 1, 256 << 10);
     let refused = Sequencer::new(&[&a], &small).map(drop);
     assert!(matches!(refused, Err(SequencerError::OutputTooSmall { .. })), "{refused:?}");
+}
+
+#[test]
+fn a_killed_sequencer_loses_and_repeats_nothing() {
+    let bus = TestBus::new();
+    let input = topic(&bus, "input", 3, 1 << 22);
+    let output = topic(&bus, "output", 1, 1 << 22);
+    let mut publishers = input.publishers().expect("nobody else");
+    let mut audit = Audit::new(&output, 3);
+    let mut random = Random(common::seed());
+    // What was published and not sequenced must stay in the inputs' rings while nobody reads them.
+    let publish_some = |publishers: &mut [Publisher], audit: &Audit| {
+        for (index, publisher) in publishers.iter_mut().enumerate() {
+            if publisher.next_offset() < audit.next[index] + 10_000 {
+                publish(publisher, index as u64, 50);
+            }
+        }
+    };
+    for _ in 0..KILLS {
+        let mut sequencer = Child::spawn(&format!("sequence {}", bus.name()));
+        assert_eq!(sequencer.hear(), "sequencing");
+        let (before, rounds) = (audit.offset, random.below(200));
+        for round in 0.. {
+            publish_some(&mut publishers, &audit);
+            audit.poll();
+            if round >= rounds && audit.offset > before {
+                break;
+            }
+        }
+        sequencer.kill();
+    }
+    let mut sequencer = Sequencer::new(&[&input], &output).expect("it continues");
+    while sequencer.poll() > 0 {
+        audit.poll();
+    }
+    assert!(sequencer.failure().is_none());
+    let published: Vec<u64> = publishers.iter().map(Publisher::next_offset).collect();
+    assert_eq!(audit.next, published);
+    assert!(audit.offset >= KILLS, "every sequencer did something before it was killed");
+}
+
+/// The process that sequences until it is killed.
+fn sequence_in_child(bus: &str) {
+    let bus = Bus::open(bus).expect("the bus is there");
+    let [input, output] =
+        ["input", "output"].map(|name| bus.open_topic(name).expect("the topic is there"));
+    let mut sequencer = Sequencer::new(&[&input], &output).expect("it continues");
+    child::say("sequencing");
+    loop {
+        if sequencer.poll() == 0 {
+            thread::sleep(Duration::from_micros(100));
+        }
+        assert!(sequencer.failure().is_none());
+    }
+}
+
+#[test]
+#[ignore = "what this program's children do"]
+fn child() {
+    let Some(role) = child::begin() else { return };
+    match &role.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["sequence", bus] => sequence_in_child(bus),
+        role => panic!("no role: {role:?}"),
+    }
 }

@@ -127,7 +127,11 @@ impl Channel {
                         return ControlFlow::Break(false);
                     }
                     counters.count(payload_bytes);
-                    if flow == Flow::Next { ControlFlow::Continue(()) } else { ControlFlow::Break(true) }
+                    if flow == Flow::Next {
+                        ControlFlow::Continue(())
+                    } else {
+                        ControlFlow::Break(true)
+                    }
                 });
                 if consumed == 0 && flow == Flow::Next && self.lane.is_idle() {
                     break;

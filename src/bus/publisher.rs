@@ -62,8 +62,7 @@ impl Publisher {
         let pages = Pages { publisher: page, control: control.clone() };
         let gate = Gate::new(pages, cursors.clone(), ring.bytes_len(), reserved);
         let cursors_file = files.cursors_file(false).map_err(TopicError::from)?;
-        let mut hindrance =
-            Hindrance::new(control, cursors, cursors_file, topic.slow_subscriber());
+        let mut hindrance = Hindrance::new(control, cursors, cursors_file, topic.slow_subscriber());
         if hindrance.is_closed() {
             return Err(PublisherError::Closed);
         }

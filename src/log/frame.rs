@@ -109,19 +109,9 @@ impl CommitWord {
         self.0 >> 32 & LENGTH_MAX
     }
 
-    /// Bytes that the frame takes in the log.
-    ///
-    /// A branch where arithmetic would do: the processor predicts it, and so fetches the line of
-    /// the next frame while this word is still on its way. With arithmetic each line would wait
-    /// for the one before, which bounds a reader whose lines come from another core.
-    /// `black_box` keeps the compiler from making arithmetic of it.
     #[inline(always)]
-    pub(crate) fn span(self) -> u64 {
-        if self.length() <= LINE_BYTES - HEADER_BYTES {
-            LINE_BYTES
-        } else {
-            std::hint::black_box(span(self.length()))
-        }
+    pub(crate) const fn span(self) -> u64 {
+        span(self.length())
     }
 
     #[inline(always)]

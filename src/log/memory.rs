@@ -112,10 +112,8 @@ impl Memory {
         match &self.owner {
             #[cfg(not(loom))]
             Owner::Map(map) => matches!(map.access(), Access::ReadWrite),
-            #[cfg(all(test, not(loom)))]
+            #[cfg(any(test, loom))]
             Owner::Heap { .. } => true,
-            #[cfg(loom)]
-            Owner::Heap(_) => true,
         }
     }
 

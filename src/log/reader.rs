@@ -154,6 +154,8 @@ impl Reader {
                 break;
             }
             self.joining = false;
+            #[cfg(loom)]
+            self.source.take_frame(position, word);
             let flow = handler(self.message(position, offset, word));
             if flow == ControlFlow::Break(false) {
                 break;

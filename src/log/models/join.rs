@@ -82,6 +82,33 @@ fn a_joiner_takes_the_slot_of_a_dead_one() {
 }
 
 #[test]
+fn a_joiner_takes_the_slot_of_one_that_left_while_another_leaves() {
+    let outcomes = [&STARTS[..3], &["the writer waits", "the writer goes on"]].concat();
+    explore(&outcomes, |seen| {
+        let log = Log::new();
+        let (mut earlier, mut other) = (log.seat(0), log.seat(1));
+        for seat in [&mut earlier, &mut other] {
+            seat.join(0).expect("nothing was reserved yet");
+        }
+        let mut writer = full(&log);
+        for seat in [&mut earlier, &mut other] {
+            seat.store(log.ring.bytes_len(), 4);
+        }
+        earlier.leave();
+        let seat = log.seat(0);
+        let writing = thread::spawn({
+            let seen = seen.clone();
+            move || write(&seen, &mut writer, 2)
+        });
+        // Its leaving may be what makes the writer look at a joiner who is half way.
+        let leaving = thread::spawn(move || other.leave());
+        seen.saw(join(&log, seat));
+        writing.join().expect("the writer does not panic");
+        leaving.join().expect("leaving does not panic");
+    });
+}
+
+#[test]
 fn a_joiner_a_reader_and_a_writer() {
     let outcomes = [&STARTS[..2], &["the writer waits", "the writer goes on"]].concat();
     explore(&outcomes, |seen| {

@@ -18,6 +18,7 @@ mod overrun;
 mod takeover;
 mod wake;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -168,10 +169,13 @@ fn publish_wide(writer: &mut Writer, decoy: u64) -> Result<u64, Blocked> {
 /// Reads the next message as a subscriber does, whose short way is for plain messages inside a
 /// block, and checks every word of it. Returns its offset and length.
 fn take(reader: &mut Reader) -> Result<Option<(u64, usize)>, Stall> {
-    if let Some(message) = reader.peek_message() {
-        let taken = check(&message);
-        reader.consume_message();
-        return Ok(Some(taken));
+    let mut taken = None;
+    reader.each_message(1, |message| {
+        taken = Some(check(&message));
+        ControlFlow::Continue(())
+    });
+    if taken.is_some() {
+        return Ok(taken);
     }
     let Some(frame) = reader.peek()? else { return Ok(None) };
     let Frame::Message(message) = frame else { panic!("{frame:?} instead of a message") };

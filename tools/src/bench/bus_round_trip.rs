@@ -1,5 +1,8 @@
 //! A round trip over the bus: two topics, a publisher and a reliable subscriber of each, one pair in
 //! either process.
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use anyhow::{Context, Result};
 use tickcast::{Bus, Event, Publisher, Subscriber};
 
@@ -13,32 +16,32 @@ const PING: &str = "ping";
 const PONG: &str = "pong";
 
 /// Either half: what it publishes, and what it waits for.
-pub(crate) struct BusRoundTrip {
+pub(crate) struct Ends {
     publisher: Publisher,
     subscriber: Subscriber,
 }
 
-impl BusRoundTrip {
+impl Ends {
     /// Makes the topics, and the half that asks.
     ///
     /// # Errors
     /// When shared memory is full.
-    pub(crate) fn near(bus: &TemporaryBus) -> Result<Self> {
+    pub(crate) fn near(bus: &TemporaryBus) -> Result<SharedEnds> {
         let (ping, pong) = (bus.create_topic(PING)?, bus.create_topic(PONG)?);
         let subscriber = pong.subscribe().reliable().open().context("cannot subscribe to pong")?;
         let publisher = ping.publisher(0).context("cannot publish to ping")?;
-        Ok(Self { publisher, subscriber })
+        Ok(Rc::new(RefCell::new(Self { publisher, subscriber })))
     }
 
     /// The half that answers.
     ///
     /// # Errors
     /// When the other half is gone.
-    pub(crate) fn far(bus: &Bus) -> Result<Self> {
+    pub(crate) fn far(bus: &Bus) -> Result<SharedEnds> {
         let (ping, pong) = (bus.open_topic(PING)?, bus.open_topic(PONG)?);
         let subscriber = ping.subscribe().reliable().open().context("cannot subscribe to ping")?;
         let publisher = pong.publisher(0).context("cannot publish to pong")?;
-        Ok(Self { publisher, subscriber })
+        Ok(Rc::new(RefCell::new(Self { publisher, subscriber })))
     }
 
     /// Publishes the message of the next number, which is the publisher's next offset.
@@ -51,10 +54,10 @@ impl BusRoundTrip {
 
     /// Waits for the message of number `number`.
     #[inline(always)]
-    fn receive(&mut self, number: u64) -> Result<(), BlockError> {
+    fn receive<const PAUSES: u32>(&mut self, number: u64) -> Result<(), BlockError> {
         let mut found = None;
         let mut failure: Option<BlockError> = None;
-        spin_until::<0>(|| {
+        spin_until::<PAUSES>(|| {
             self.subscriber.poll(1, |event| match event {
                 Event::Message(message) => match message.read::<Words>() {
                     Ok(words) => found = Some(sum(words)),
@@ -70,19 +73,28 @@ impl BusRoundTrip {
     }
 }
 
-impl RoundTrip for BusRoundTrip {
+/// The ends of one process, as the variants take turns with them.
+pub(crate) type SharedEnds = Rc<RefCell<Ends>>;
+
+/// Either half, with `PAUSES` pause instructions after an empty poll.
+pub(crate) struct BusRoundTrip<const PAUSES: u32>(pub(crate) SharedEnds);
+
+impl<const PAUSES: u32> RoundTrip for BusRoundTrip<PAUSES> {
     #[inline(always)]
     fn round_trip(&mut self) -> Result<(), BlockError> {
-        let number = self.publish()?;
-        self.receive(number)
+        let mut ends = self.0.borrow_mut();
+        let number = ends.publish()?;
+        ends.receive::<PAUSES>(number)
     }
 }
 
-impl Far for BusRoundTrip {
+impl<const PAUSES: u32> Far for BusRoundTrip<PAUSES> {
     fn block(&mut self, count: u64) -> Result<(), BlockError> {
+        let mut ends = self.0.borrow_mut();
         for _ in 0..count {
-            self.receive(self.publisher.next_offset())?;
-            self.publish()?;
+            let number = ends.publisher.next_offset();
+            ends.receive::<PAUSES>(number)?;
+            ends.publish()?;
         }
         Ok(())
     }

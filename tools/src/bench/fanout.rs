@@ -197,11 +197,11 @@ mod tests {
     fn each_crowd_is_set_against_the_single_subscriber_of_its_kind() {
         let cost = |publishing_ns| Cost { messages: 100, publishing_ns, full_waits: 3 };
         let handoff = Latency { samples: 0, p50_ns: None, p99_ns: None, p99_9_ns: None };
-        let costs = [300.0, 330.0, 360.0, 390.0, 200.0, 220.0, 240.0, 260.0];
+        let costs = [300.0, 450.0, 600.0, 750.0, 200.0, 300.0, 400.0, 500.0];
         let blocks = costs.map(cost).to_vec();
         let round = Round { opening: handoff, handoff_ns: 100.0, blocks, closing: handoff };
         let ratios: Vec<_> = judge_fanout(&round).iter().map(|j| j.figures[0].unwrap()).collect();
-        assert_eq!(ratios, [1.0, 1.1, 1.2, 1.3, 1.0, 1.1, 1.2, 1.3]);
+        assert_eq!(ratios, [1.0, 1.5, 2.0, 2.5, 1.0, 1.5, 2.0, 2.5]);
         assert_eq!(judge_fanout(&round)[4].figures[1..], [Some(2.0), Some(3.0)]);
     }
 }

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use anyhow::{Context, Result};
 use tickcast::{Bus, Publisher};
 
-use super::block::{Contender, Publish, RoundTripper, Streamer};
-use super::bus_round_trip::BusRoundTrip;
+use super::block::{Contender, Publish, RoundTrip, RoundTripper, Streamer};
+use super::bus_round_trip::{BusRoundTrip, Ends, SharedEnds};
 use super::bus_stream::{COPIED, IN_PLACE, InBatches, OneByOne};
 use super::fanout::{CROWDS, Crowd, FanOut};
 use super::handoff::{self, HandOff};
@@ -25,9 +25,10 @@ const RTRB_BATCHING: u32 = 128;
 
 /// The roles of the far halves on the bus, which follow the bare ones.
 const BUS_ROUND_TRIP: usize = 4;
-const BUS_IN_PLACE: usize = 5;
-const BUS_COPIED: usize = 6;
-const BUS_FAN_OUT: usize = 7;
+const BUS_ROUND_TRIP_PAUSING: usize = 5;
+const BUS_IN_PLACE: usize = 6;
+const BUS_COPIED: usize = 7;
+const BUS_FAN_OUT: usize = 8;
 
 /// How the shared lines are used.
 pub(crate) struct Layout<'a> {
@@ -61,7 +62,9 @@ impl<'a> Layout<'a> {
     /// When the bus is gone.
     pub(crate) fn far_halves(&self, bus: &Bus) -> Result<Vec<Box<dyn Far + 'a>>> {
         let mut fars = self.bare_far_halves();
-        fars.push(Box::new(BusRoundTrip::far(bus)?));
+        let ends = Ends::far(bus)?;
+        fars.push(Box::new(BusRoundTrip::<0>(Rc::clone(&ends))));
+        fars.push(Box::new(BusRoundTrip::<1>(ends)));
         fars.push(Box::new(IN_PLACE.reader(bus)?));
         fars.push(Box::new(COPIED.reader(bus)?));
         for crowd in &CROWDS {
@@ -98,14 +101,16 @@ impl<'a> Layout<'a> {
     pub(crate) fn round_trippers(
         &self,
         child: &Child<'a>,
-        bus: BusRoundTrip,
+        ends: SharedEnds,
     ) -> Vec<RoundTripper<'a>> {
         let mut contenders = self.handoffs(child);
-        contenders.push(Contender {
-            name: "bus",
-            near: Box::new(bus),
-            far: child.role(BUS_ROUND_TRIP),
-        });
+        let bus = |name, near: Box<dyn RoundTrip>, role| -> RoundTripper<'a> {
+            Contender { name, near, far: child.role(role) }
+        };
+        let spinning = Box::new(BusRoundTrip::<0>(Rc::clone(&ends)));
+        let pausing = Box::new(BusRoundTrip::<1>(ends));
+        contenders.push(bus("bus", spinning, BUS_ROUND_TRIP));
+        contenders.push(bus("bus, pausing", pausing, BUS_ROUND_TRIP_PAUSING));
         contenders
     }
 
@@ -155,7 +160,7 @@ pub(crate) struct BusStreams {
 /// All near halves that are on the bus. They are made before the child is started, since it opens
 /// their topics at once.
 pub(crate) struct NearOnBus {
-    pub(crate) round_trip: BusRoundTrip,
+    pub(crate) round_trip: SharedEnds,
     pub(crate) streams: BusStreams,
     pub(crate) fan_outs: Vec<FanOut>,
 }
@@ -168,7 +173,7 @@ impl NearOnBus {
     pub(crate) fn create(bus: &TemporaryBus) -> Result<Self> {
         let fan_outs: Result<_> = CROWDS.iter().map(|crowd| crowd.near(bus)).collect();
         Ok(Self {
-            round_trip: BusRoundTrip::near(bus)?,
+            round_trip: Ends::near(bus)?,
             streams: BusStreams {
                 in_place: IN_PLACE.publisher(bus)?,
                 copied: COPIED.publisher(bus)?,

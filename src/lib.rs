@@ -46,7 +46,7 @@ compile_error!("tickcast needs Linux on a little-endian 64-bit machine");
 // A model (`--cfg loom`) is made of the log alone: files, threads and processes are real.
 #[cfg(not(loom))]
 mod bus;
-#[cfg_attr(loom, allow(dead_code))]
+#[cfg_attr(loom, allow(dead_code, unreachable_pub))]
 mod log;
 #[cfg(not(loom))]
 pub mod runtime;

@@ -4,11 +4,17 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use tickcast::{Event, Flow, LossCause, NoticeKind, Order, SlowSubscriber, StartAt, WakeUp};
+use tickcast::runtime::{Agent, Core, IdleStrategy};
+use tickcast::{
+    Event, Flow, LossCause, NoticeKind, Order, Sequencer, SlowSubscriber, StartAt, WakeUp,
+};
 
 use common::TestBus;
+use common::child::HANGING;
 
 /// Counts what this thread allocates.
 struct Counting;
@@ -179,4 +185,72 @@ fn merging_and_being_woken_allocate_nothing() {
             }
         });
     }
+}
+
+#[test]
+fn sequencing_allocates_nothing() {
+    let bus = TestBus::new();
+    let input = bus.topic("input").ring_bytes(1 << 20).partitions(3).create().expect("a topic");
+    let output = bus.topic("output").ring_bytes(1 << 20).create().expect("a topic");
+    let mut publishers = input.publishers().expect("all three");
+    let mut reader = output.subscribe().reliable().open().expect("a slot");
+    let mut sequencer = Sequencer::new(&[&input], &output).expect("a new output");
+    let (mut sequenced, mut read) = (0, 0);
+    for round in 0..100u64 {
+        for publisher in &mut publishers {
+            for _ in 0..1 + round % 20 {
+                publisher.publish(round, &[round; 9]).expect("room");
+            }
+            if round % 10 == 9 {
+                let next = publisher.next_offset();
+                publisher.try_publish_gap(0, next + 2, LossCause::Feed).expect("room");
+            }
+        }
+        without_allocating("a batch of the sequencer", || {
+            while sequencer.poll() > 0 {
+                sequenced += 1;
+            }
+        });
+        while reader.poll(1000, |_| read += 1) > 0 {}
+    }
+    assert!(sequencer.failure().is_none());
+    assert!(sequenced >= 100 && read > 3 * 100, "{sequenced} batches, {read} messages");
+}
+
+/// Keeps what its thread has allocated since it was polled first, and how often it was polled.
+struct Witness {
+    first: Option<u64>,
+    allocations: Arc<AtomicU64>,
+    polls: Arc<AtomicU64>,
+}
+
+impl Agent for Witness {
+    fn name(&self) -> &str {
+        "witness"
+    }
+    fn poll(&mut self) -> usize {
+        let now = ALLOCATIONS.get();
+        let first = *self.first.get_or_insert(now);
+        self.allocations.store(now - first, Ordering::Relaxed);
+        // Work at every other poll, so that the core idles too.
+        self.polls.fetch_add(1, Ordering::Relaxed) as usize % 2
+    }
+}
+
+#[test]
+fn a_core_allocates_nothing() {
+    let (allocations, polls) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+    let mut core = Core::builder("core").idle(IdleStrategy::Sleep { sleep_ns_max: 10_000 });
+    for _ in 0..2 {
+        let (allocations, polls) = (Arc::clone(&allocations), Arc::clone(&polls));
+        core = core.agent(Box::new(Witness { first: None, allocations, polls }));
+    }
+    let core = core.start().expect("a thread");
+    let started = Instant::now();
+    while polls.load(Ordering::Relaxed) < 1000 {
+        assert!(started.elapsed() < HANGING, "the core does not poll");
+        std::thread::yield_now();
+    }
+    core.stop().expect("nobody panics");
+    assert_eq!(allocations.load(Ordering::Relaxed), 0);
 }

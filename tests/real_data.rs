@@ -101,7 +101,7 @@ fn subscribe(topic: &Topic) -> Subscriber {
 fn through_a_topic(name: &str, rounds: usize) {
     let expected = messages(name);
     if expected.is_empty() {
-        println!("skipped: there is no {name} data in {}", data().display());
+        common::skipped(format_args!("there is no {name} data in {}", data().display()));
         return;
     }
     let bus = TestBus::new();

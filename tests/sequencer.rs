@@ -164,18 +164,82 @@ fn an_output_of_other_inputs_is_refused() {
     assert!(matches!(refused, Err(SequencerError::OutputTooSmall { .. })), "{refused:?}");
 }
 
+/// Reads small messages, whose timestamps say where they come from; returns how many.
+fn read_small(subscriber: &mut Subscriber, next: &mut [u64]) -> usize {
+    let mut count = 0;
+    while subscriber.poll(1000, |event| match event {
+        Event::Message(message) => {
+            let (input, offset) = (message.timestamp_ns >> 32, message.timestamp_ns & 0xffff_ffff);
+            let next = &mut next[input as usize];
+            assert_eq!(offset, *next, "input {input}: lost, repeated or reordered");
+            assert_eq!(message.payload, [offset as u8]);
+            *next += 1;
+            count += 1;
+        }
+        Event::Notice(notice) => {
+            assert!(!matches!(notice.kind, NoticeKind::Lost { .. }), "{notice}");
+        }
+    }) > 0
+    {}
+    count
+}
+
+#[test]
+fn a_batch_of_small_messages_does_not_bury_its_list() {
+    const INPUTS: u64 = 8;
+    const COUNT: u64 = 900;
+    for is_read in [true, false] {
+        let bus = TestBus::new();
+        let input = topic(&bus, "input", INPUTS as u32, 256 << 10);
+        let output = topic(&bus, "output", 1, 256 << 10);
+        for (index, publisher) in input.publishers().expect("nobody else").iter_mut().enumerate() {
+            for at in 0..COUNT {
+                publisher.publish((index as u64) << 32 | at, &[at as u8]).expect("room");
+            }
+        }
+        // With a reader the output is full again and again; without, it goes round.
+        let mut reader = is_read.then(|| output.subscribe().reliable().open().expect("a slot"));
+        let mut next = [0; INPUTS as usize];
+        for polls in 1.. {
+            let mut sequencer = Sequencer::new(&[&input], &output).expect("it continues");
+            let count = sequencer.poll();
+            assert!(sequencer.failure().is_none(), "{:?}", sequencer.failure());
+            let read = reader.as_mut().map_or(0, |reader| read_small(reader, &mut next));
+            if count + read == 0 {
+                break;
+            }
+            assert!(polls < INPUTS * COUNT * 2, "it does not get on");
+        }
+        assert_eq!(output.stat().expect("readable").partitions[0].next_offset, INPUTS * COUNT);
+        if is_read {
+            assert_eq!(next, [COUNT; INPUTS as usize]);
+        }
+    }
+}
+
 #[test]
 fn a_killed_sequencer_loses_and_repeats_nothing() {
+    be_killed(1 << 22, 10_000);
+}
+
+#[test]
+fn a_killed_sequencer_of_small_rings_loses_and_repeats_nothing() {
+    // An output that goes round many times in the run.
+    be_killed(256 << 10, 300);
+}
+
+/// Kills sequencers of three inputs that are at most `ahead_max` messages ahead of the output.
+fn be_killed(ring_bytes: u64, ahead_max: u64) {
     let bus = TestBus::new();
-    let input = topic(&bus, "input", 3, 1 << 22);
-    let output = topic(&bus, "output", 1, 1 << 22);
+    let input = topic(&bus, "input", 3, ring_bytes);
+    let output = topic(&bus, "output", 1, ring_bytes);
     let mut publishers = input.publishers().expect("nobody else");
     let mut audit = Audit::new(&output, 3);
     let mut random = Random(common::seed());
     // What was published and not sequenced must stay in the inputs' rings while nobody reads them.
     let publish_some = |publishers: &mut [Publisher], audit: &Audit| {
         for (index, publisher) in publishers.iter_mut().enumerate() {
-            if publisher.next_offset() < audit.next[index] + 10_000 {
+            if publisher.next_offset() < audit.next[index] + ahead_max {
                 publish(publisher, index as u64, 50);
             }
         }

@@ -61,8 +61,8 @@ impl Bus {
     /// # Errors
     /// [`FileError::NotFound`], a bad name, no permission.
     pub fn open(name: &str) -> Result<Bus, FileError> {
-        let root = root::open_root()?;
         let name: Name = name.parse()?;
+        let root = root::open_root()?;
         let dir = root.open_dir(&name)?;
         let living = Lock::try_shared(|| dir.open_file(LIVING, false), 0)?;
         // Whoever removes a bus holds the lock: it is as good as gone.
@@ -100,8 +100,8 @@ impl Bus {
     /// # Errors
     /// [`RemoveError::InUse`] unless forced; no permission.
     pub fn remove(name: &str, force: bool) -> Result<(), RemoveError> {
-        let root = root::open_root()?;
         let name: Name = name.parse().map_err(FileError::from)?;
+        let root = root::open_root()?;
         let dir = root.open_dir(&name)?;
         let alone = Lock::try_exclusive(|| dir.open_file(LIVING, true), 0..1);
         match alone {
@@ -178,7 +178,8 @@ pub struct BusBuilder {
 impl BusBuilder {
     /// Permissions of all files of a bus that is made: read and write bits for owner, group and
     /// others. 0o660 unless set. Whoever may write can publish, subscribe reliably, and do harm;
-    /// whoever may only read can subscribe lossily, and do none.
+    /// whoever may only read can subscribe lossily, and do no harm but one: keep the next publisher
+    /// from starting, by locking the file that a publisher locks.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> BusBuilder {
         self.mode = mode & 0o666;
@@ -197,8 +198,8 @@ impl BusBuilder {
     /// # Errors
     /// As [`Bus::create`].
     pub fn create(self) -> Result<Bus, FileError> {
-        let root = root::open_or_create_root()?;
         let name: Name = self.name.parse()?;
+        let root = root::open_or_create_root()?;
         // Who may read a directory must be able to enter it.
         let dir_mode = self.mode | (self.mode & 0o444) >> 2;
         let dir = build(&root, &name, dir_mode, |dir| {

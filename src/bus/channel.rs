@@ -15,14 +15,14 @@ use crate::log::reader::{Frame, Run};
 use crate::log::wake::Wake;
 use crate::log::walk::Damaged;
 use crate::shm::lock::Lock;
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
 
 /// A subscriber's end of one partition.
 #[derive(Debug)]
 pub(crate) struct Channel {
     // Dropped first: it gives up its slot before the lock says that the slot is free.
     lane: Lane,
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
     origin: Origin,
     control: Memory,
     publisher: Memory,
@@ -76,7 +76,7 @@ impl Channel {
         let wake = (wants_wake && control.is_writable()).then(|| Wake::new(control.clone()));
         Channel {
             lane,
-            _lock: lock,
+            lock,
             origin,
             control,
             publisher: pages.publisher.clone(),
@@ -105,6 +105,12 @@ impl Channel {
     /// Offset of the next message.
     pub(crate) fn offset(&self) -> u64 {
         self.lane.reader.offset()
+    }
+
+    /// Offset behind the last message that is published now; `None` when the publisher is faster than
+    /// the look.
+    pub(crate) fn published_offset(&self) -> Option<u64> {
+        self.lane.published_offset()
     }
 
     /// Hands out up to `limit` events.
@@ -138,6 +144,10 @@ impl Channel {
                 }
                 count += consumed;
                 if self.lane.has_left_block() {
+                    self.sync();
+                }
+                if count == limit && self.lane.reader.is_drained() {
+                    // Nothing is left to read: then the counters are exact.
                     self.sync();
                 }
                 if flow != Flow::Next {
@@ -225,12 +235,17 @@ impl Channel {
         if let Some(kind) = self.pending {
             return Event::Notice(Notice { kind, origin });
         }
+        let position = self.lane.reader.position();
         match self.lane.reader.peek() {
             Ok(Some(Frame::Message(raw))) => Event::Message(Message::new(origin, raw)),
             Ok(Some(Frame::Lost { from, to, cause })) => {
                 Event::Notice(Notice { kind: lost(from, to, cause), origin })
             }
-            _ => unreachable!("the channel was ready"),
+            // It changed since: nobody but a writer that is none of ours does that.
+            _ => {
+                let damaged = Damaged::new(position, "a frame that changes after it was committed");
+                Event::Notice(Notice { kind: NoticeKind::Damaged(damaged), origin })
+            }
         }
     }
 
@@ -244,6 +259,8 @@ impl Channel {
             }
             Event::Notice(Notice { kind, .. }) => match (self.pending.take(), kind) {
                 (None, NoticeKind::Lost { from, to, .. }) => self.consume_lost(from, to),
+                // There may be a new publisher already, which is told before its messages.
+                (_, NoticeKind::PublisherGone) => self.pending = self.liveness.change(),
                 _ => self.is_finished |= kind.is_final(),
             },
         }
@@ -263,6 +280,9 @@ impl Channel {
         if self.control.load(pages::control::CLOSED, Ordering::Acquire) != 0 {
             self.pending = Some(NoticeKind::Closed);
             return true;
+        }
+        if self.lane.is_overrun_at_edge() && self.recover(Stall::Overrun) {
+            return self.ready();
         }
         let change = self.liveness.change();
         // What was published between the last look at the log and the death comes first.
@@ -318,17 +338,7 @@ impl Channel {
     /// Whether reading goes on.
     #[cold]
     fn recover(&mut self, stall: Stall) -> bool {
-        let before = self.lane.reader.position();
-        // The number that gave the overrun away was stored after the reservation for it: with this
-        // fence the reservation is seen too (edge `overrun`).
-        fence(Ordering::Acquire);
         match self.lane.recover(stall) {
-            // It would go round and round: whoever overruns has reserved more than a ring since.
-            Ok(true) if self.lane.reader.position() <= before => {
-                let what = "a block that overran its readers without a reservation";
-                self.stop(Stop::Damaged(Damaged::new(before, what)));
-                false
-            }
             Ok(has_restarted) => has_restarted,
             Err(stop) => {
                 self.stop(stop);
@@ -342,6 +352,9 @@ impl Channel {
             // It was told already.
             return;
         }
+        // A living process must not hold a publisher up with a channel that it reads no more.
+        self.lane.give_up();
+        self.lock = None;
         self.pending = Some(match stop {
             Stop::Evicted => NoticeKind::Evicted,
             Stop::Damaged(damaged) => NoticeKind::Damaged(damaged),

@@ -31,8 +31,10 @@ pub enum SlowSubscriber {
     /// It waits. Subscribers read messages in place.
     #[default]
     Wait,
-    /// It waits for this long, then goes on without the subscriber, which gets
-    /// [`NoticeKind::Evicted`](crate::NoticeKind::Evicted). Subscribers read validated copies.
+    /// It waits, and goes on without a subscriber that is in its way and has left no block for this
+    /// long: that one gets [`NoticeKind::Evicted`](crate::NoticeKind::Evicted). A subscriber that
+    /// is slow and goes on block by block slows the publisher down to its own pace. Subscribers
+    /// read validated copies.
     EvictAfter(Duration),
 }
 
@@ -44,7 +46,8 @@ pub enum WakeUp {
     Bounded,
     /// The publisher wakes it. Each sleep interrupts every running core of every process that
     /// publishes to such a topic (gaps of 5 to 10 us were measured), and each wake-up is a system
-    /// call of the publisher: right for few messages, wrong for a flood.
+    /// call of the publisher: right for few messages, wrong for a flood. A subscriber in order of
+    /// timestamps, or of more than 128 partitions, sleeps as with `Bounded`.
     Prompt,
 }
 

@@ -1,22 +1,42 @@
-//! Which of several channels comes next.
+//! Which of several channels comes next, in order of timestamps.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::bus::channel::Channel;
 
+/// How finely it is known when messages arrived that are held back: a message is held back for the
+/// time that the user set, and at most one part of this many longer.
+const PARTS: u32 = 16;
+
+/// More are never needed: after this many the oldest is due.
+const SAMPLES_MAX: usize = PARTS as usize + 1;
+
 /// Hands out by timestamp, as far as holding back for a bounded time allows.
+///
+/// While some channel has nothing, the others' messages wait. When they arrived is known from
+/// samples: at some instant, everything below some offset was there.
 #[derive(Debug)]
 pub(crate) struct Merge {
     hold: Duration,
-    /// When each channel's next message was first seen.
-    seen: Vec<Option<Instant>>,
+    /// Samples of each channel, oldest first.
+    samples: Vec<VecDeque<Sample>>,
     last_timestamp_ns: u64,
     late: u64,
 }
 
+/// Every message below `offset` had arrived at `at`.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    at: Instant,
+    offset: u64,
+}
+
 impl Merge {
     pub(crate) fn new(hold: Duration, channels: usize) -> Merge {
-        Merge { hold, seen: vec![None; channels], last_timestamp_ns: 0, late: 0 }
+        // Set aside here, so that holding back allocates nothing.
+        let samples = (0..channels).map(|_| VecDeque::with_capacity(SAMPLES_MAX)).collect();
+        Merge { hold, samples, last_timestamp_ns: 0, late: 0 }
     }
 
     /// Messages that came later than they could be held back for.
@@ -40,21 +60,33 @@ impl Merge {
             }
         }
         let (_, index) = earliest?;
-        if is_one_empty {
-            let now = Instant::now();
-            if now - *self.seen[index].get_or_insert(now) < self.hold {
-                return None;
-            }
+        if is_one_empty && !self.has_waited(channels, index, Instant::now()) {
+            return None;
         }
         Some(index)
     }
 
-    /// The event of channel `index` was consumed; its timestamp if it was a message.
-    pub(crate) fn consumed(&mut self, index: usize, timestamp_ns: Option<u64>) {
-        self.seen[index] = None;
-        if let Some(timestamp_ns) = timestamp_ns {
-            self.late += u64::from(timestamp_ns < self.last_timestamp_ns);
-            self.last_timestamp_ns = self.last_timestamp_ns.max(timestamp_ns);
+    /// Whether the message that comes next from channel `index` was held back for long enough.
+    fn has_waited(&mut self, channels: &[Channel], index: usize, now: Instant) -> bool {
+        for (samples, channel) in self.samples.iter_mut().zip(channels) {
+            let next = channel.offset();
+            while samples.front().is_some_and(|sample| sample.offset <= next) {
+                samples.pop_front();
+            }
+            let is_due = samples.back().is_none_or(|last| now - last.at >= self.hold / PARTS);
+            if is_due
+                && samples.len() < SAMPLES_MAX
+                && let Some(offset) = channel.published_offset().filter(|offset| *offset > next)
+            {
+                samples.push_back(Sample { at: now, offset });
+            }
         }
+        self.samples[index].front().is_some_and(|sample| now - sample.at >= self.hold)
+    }
+
+    /// A message of this timestamp was consumed.
+    pub(crate) fn consumed(&mut self, timestamp_ns: u64) {
+        self.late += u64::from(timestamp_ns < self.last_timestamp_ns);
+        self.last_timestamp_ns = self.last_timestamp_ns.max(timestamp_ns);
     }
 }

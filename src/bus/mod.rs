@@ -6,6 +6,7 @@ mod bus_dir;
 mod channel;
 mod claim;
 mod descriptor;
+mod fnv;
 mod hindrance;
 mod liveness;
 mod merge;

@@ -60,6 +60,8 @@ impl PartitionFiles<'_> {
         head(&page, PUBLISHER_MAGIC);
         page.store(pages::publisher::RING_BYTES, self.descriptor.ring_bytes, Ordering::Relaxed);
         head(&self.create_file(&self.name("control"), mode, group, PAGE_BYTES)?, CONTROL_MAGIC);
+        // Whoever can open this file can lock slots, so only those who may write can.
+        let mode = mode & 0o222 | (mode & 0o222) << 1;
         self.create_file(&self.name("cursors"), mode, group, SLOTS as u64 * PAGE_BYTES)?;
         Ok(())
     }
@@ -126,7 +128,12 @@ impl PartitionFiles<'_> {
             }
             RingPages::Default => self.open(&self.name("log"), bytes, access)?,
         };
-        Ok(Ring::new(memory))
+        let ring = Ring::new(memory);
+        // A ring has no room for a header of its own, but its first block's place has one.
+        match ring.first_log_id() {
+            Some(found) if found != self.log_id() => Err(self.foreign("log")),
+            _ => Ok(ring),
+        }
     }
 
     /// Opens the publisher page.

@@ -23,6 +23,10 @@ pub enum PublisherError {
     /// The bus was removed.
     #[error("the bus was removed: create it again")]
     Closed,
+    /// The last publisher died inside a message, a subscriber is in the way of closing that, and an
+    /// agent must not wait.
+    #[error("{0}; an agent must not wait for that: open publishers before the core starts")]
+    InsideAgent(Full),
     /// The topic's files.
     #[error(transparent)]
     Topic(#[from] TopicError),
@@ -30,7 +34,10 @@ pub enum PublisherError {
 
 /// Who keeps a publisher waiting: the reliable subscriber that is furthest behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the ring is full: process {pid} (slot {slot}) still has to read message {offset}")]
+#[error(
+    "the ring is full: process {pid} (slot {slot}) still has to read message {offset}; wait for \
+     it, or create the topic so that slow subscribers are evicted"
+)]
 pub struct Full {
     /// Its slot.
     pub slot: u32,
@@ -47,12 +54,23 @@ pub enum TryPublishError {
     #[error(transparent)]
     Full(#[from] Full),
     /// The message can never be published to this topic.
-    #[error("a message of {length_bytes} bytes is too long: at most {max_bytes} fit here")]
+    #[error(
+        "a message of {length_bytes} bytes is too long: at most {max_bytes} fit (a claim takes 65,392, any other \
+         message a quarter of the ring)"
+    )]
     TooLong {
         /// Its length.
         length_bytes: u64,
         /// What is possible.
         max_bytes: u64,
+    },
+    /// A gap that ends before it begins, or beyond all offsets.
+    #[error("a gap cannot go from {next} to {to}: give an end from {next} up to 2^62 - 1")]
+    BadGap {
+        /// The next offset, with which it would begin.
+        next: u64,
+        /// Where it was to end.
+        to: u64,
     },
     /// The bus was removed.
     #[error("the bus was removed: create it again")]
@@ -63,12 +81,23 @@ pub enum TryPublishError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PublishError {
     /// The message can never be published to this topic.
-    #[error("a message of {length_bytes} bytes is too long: at most {max_bytes} fit here")]
+    #[error(
+        "a message of {length_bytes} bytes is too long: at most {max_bytes} fit (a claim takes 65,392, any other \
+         message a quarter of the ring)"
+    )]
     TooLong {
         /// Its length.
         length_bytes: u64,
         /// What is possible.
         max_bytes: u64,
+    },
+    /// A gap that ends before it begins, or beyond all offsets.
+    #[error("a gap cannot go from {next} to {to}: give an end from {next} up to 2^62 - 1")]
+    BadGap {
+        /// The next offset, with which it would begin.
+        next: u64,
+        /// Where it was to end.
+        to: u64,
     },
     /// The bus was removed.
     #[error("the bus was removed: create it again")]

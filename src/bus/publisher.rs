@@ -10,6 +10,7 @@ use crate::bus::publish_error::{PublishError, PublisherError, TryPublishError};
 use crate::bus::topic::Topic;
 use crate::bus::topic_error::TopicError;
 use crate::bus::waiting::Waiting;
+use crate::log::frame::GAP_OFFSET_MAX;
 use crate::log::gate::{Blocked, Gate};
 use crate::log::pages::{self, Pages};
 use crate::log::takeover::Takeover;
@@ -25,8 +26,10 @@ use crate::sync::Ordering;
 ///
 /// Publishing copies the payload into the ring and stores one word: no lock, no fence, no system
 /// call, no allocation. Once a block (64 KiB) it looks for the subscribers that it has to wait for.
+/// (With [`WakeUp::Prompt`] there is a system call for each time that a subscriber is woken.)
 ///
-/// Dropping it lets the next publisher go on; subscribers are told.
+/// Dropping it lets the next publisher go on; subscribers are told. It is the process's that opened
+/// it: its memory is not mapped in a forked child, where using it is a segmentation fault.
 #[derive(Debug)]
 pub struct Publisher {
     writer: Writer,
@@ -43,11 +46,10 @@ impl Publisher {
         let lock = Lock::try_exclusive(|| files.publisher_file(true), 0..1);
         let page = files.publisher_page(Access::ReadWrite)?;
         let Some(lock) = lock.map_err(TopicError::from)? else {
-            return Err(PublisherError::Busy {
-                topic: topic.name().to_owned(),
-                partition,
-                pid: page.load(pages::publisher::PID, Ordering::Relaxed),
-            });
+            // The first publisher ever may hold the lock and not have said who it is.
+            let read = || page.load(pages::publisher::PID, Ordering::Relaxed);
+            let pid = (0..1000).map(|_| read()).find(|pid| *pid != 0).unwrap_or(0);
+            return Err(PublisherError::Busy { topic: topic.name().to_owned(), partition, pid });
         };
         page.store(pages::publisher::PID, u64::from(std::process::id()), Ordering::Relaxed);
         let control = files.control_page(Access::ReadWrite)?;
@@ -73,9 +75,13 @@ impl Publisher {
             if hindrance.is_closed() {
                 return Err(PublisherError::Closed);
             }
-            if !hindrance.lift(takeover.gate(), blocked)
-                && let Some(step) = waiting.step()
-            {
+            if hindrance.lift(takeover.gate(), blocked) {
+                continue;
+            }
+            if inside_agent() {
+                return Err(PublisherError::InsideAgent(hindrance.describe(blocked)));
+            }
+            if let Some(step) = waiting.step() {
                 step.run();
             }
         }
@@ -180,8 +186,10 @@ impl Publisher {
     where
         T: IntoBytes + Immutable + ?Sized,
     {
-        if let Some(longest) = batch.iter().map(|(_, payload)| size_of_val(*payload)).max() {
-            self.check(longest as u64)?;
+        if let Some((_, first)) = batch.first()
+            && !self.writer.has_room(size_of_val(*first) as u64)
+        {
+            self.check(size_of_val(*first) as u64)?;
         }
         loop {
             match self.writer.try_publish_batch(batch) {
@@ -211,6 +219,13 @@ impl Publisher {
     where
         T: IntoBytes + Immutable + ?Sized,
     {
+        let longest_bytes = batch.iter().map(|(_, payload)| size_of_val(*payload)).max();
+        if let Some(length_bytes) = longest_bytes.map(|bytes| bytes as u64)
+            && length_bytes > self.writer.message_bytes_max()
+        {
+            let max_bytes = self.writer.message_bytes_max();
+            return Err(PublishError::TooLong { length_bytes, max_bytes });
+        }
         let first = self.next_offset();
         let mut rest = batch;
         while !rest.is_empty() {
@@ -258,25 +273,41 @@ impl Publisher {
     /// the next message gets offset `to + 1`.
     ///
     /// # Errors
-    /// As [`Publisher::try_publish`].
-    ///
-    /// # Panics
-    /// When `to` is below the next offset, or one of the last two numbers there are.
+    /// As [`Publisher::try_publish`]; [`TryPublishError::BadGap`] when `to` is below the next offset,
+    /// or 2^62 or more.
     pub fn try_publish_gap(
         &mut self,
         timestamp_ns: u64,
         to: u64,
         cause: LossCause,
     ) -> Result<(), TryPublishError> {
-        assert!(
-            to >= self.next_offset() && to < u64::MAX - 1,
-            "a gap ends where it begins, or later"
-        );
+        let next = self.next_offset();
+        if to < next || to >= GAP_OFFSET_MAX {
+            return Err(TryPublishError::BadGap { next, to });
+        }
         self.check(0)?;
         while let Err(blocked) = self.writer.try_publish_gap(timestamp_ns, to, cause.code()) {
             self.lift(blocked)?;
         }
         Ok(())
+    }
+
+    /// As [`Publisher::try_publish_gap`], and waits as [`Publisher::publish`] does.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish`], and [`PublishError::BadGap`].
+    pub fn publish_gap(
+        &mut self,
+        timestamp_ns: u64,
+        to: u64,
+        cause: LossCause,
+    ) -> Result<(), PublishError> {
+        match self.try_publish_gap(timestamp_ns, to, cause) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.wait(error, |publisher| publisher.try_publish_gap(timestamp_ns, to, cause))
+            }
+        }
     }
 
     /// Writes a control frame.
@@ -354,6 +385,9 @@ impl Publisher {
                 TryPublishError::Full(_) => {}
                 TryPublishError::TooLong { length_bytes, max_bytes } => {
                     return Err(PublishError::TooLong { length_bytes, max_bytes });
+                }
+                TryPublishError::BadGap { next, to } => {
+                    return Err(PublishError::BadGap { next, to });
                 }
                 TryPublishError::Closed => return Err(PublishError::Closed),
             }

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 
 use thiserror::Error;
 
+use crate::bus::fnv::fnv_1a;
 use crate::bus::message::{Event, Flow, LossCause, Notice, NoticeKind};
 use crate::bus::publish_error::{PublisherError, TryPublishError};
 use crate::bus::publisher::Publisher;
@@ -18,6 +19,7 @@ use crate::bus::subscribe::SubscribeError;
 use crate::bus::subscriber::Subscriber;
 use crate::bus::topic::Topic;
 use crate::bus::topic_error::TopicError;
+use crate::log::block::BLOCK_BYTES;
 use crate::log::lane::StartAt;
 use crate::log::last_control::last_control;
 use crate::log::pages;
@@ -71,6 +73,7 @@ pub struct Sequencer {
     /// Input that is looked at first.
     first: usize,
     control: Vec<u8>,
+    name: String,
     failure: Option<SequencerError>,
 }
 
@@ -109,7 +112,7 @@ impl Sequencer {
         }
         let inputs_id = inputs_id(&places);
         let publisher = output.publisher(0)?;
-        let (next, runs) = match last_state(output)? {
+        let (next, mut runs) = match last_state(output)? {
             Some((behind, payload)) => {
                 let state = State::decode(&payload, inputs_id, places.len())
                     .ok_or(SequencerError::ForeignOutput)?;
@@ -134,6 +137,8 @@ impl Sequencer {
                 .open()?;
             opened.push(Input { subscriber, next, gap: None });
         }
+        // A batch has one run of each input at most.
+        runs.reserve(places.len());
         Ok(Sequencer {
             inputs: opened,
             inputs_id,
@@ -141,6 +146,7 @@ impl Sequencer {
             runs,
             first: 0,
             control: Vec::with_capacity(8 * (4 + 4 * places.len())),
+            name: format!("sequencer of {}", output.name()),
             failure: None,
         })
     }
@@ -178,14 +184,21 @@ impl Sequencer {
     /// nothing, or no room.
     fn announce(&mut self) -> Result<bool, SequencerError> {
         let inputs = self.inputs.len();
-        // So little that the newest control frame is always in the newest half of the ring.
-        let bytes_max = self.output.topic().ring_bytes() / 8 / inputs as u64;
+        // Together so little that the ring holds the newest control frame and all that follows it:
+        // one message may take a quarter of the ring, and some blocks more.
+        let mut bytes_left = self.output.topic().ring_bytes() / 4;
         for turn in 0..inputs {
             let index = (self.first + turn) % inputs;
             let input = &mut self.inputs[index];
-            let count = input.available(bytes_max)?;
+            let (mut count, mut bytes) = input.available(bytes_left)?;
+            if count == 0 && self.runs.is_empty() {
+                // A single message that is larger than that makes a batch of its own.
+                (count, bytes) = input.available(u64::MAX)?;
+                count = count.min(1);
+            }
             if count > 0 {
                 self.runs.push_back(Run { input: index, first: input.next, count });
+                bytes_left = bytes_left.saturating_sub(bytes);
             }
         }
         if self.runs.is_empty() {
@@ -212,7 +225,7 @@ impl Sequencer {
 
 impl Agent for Sequencer {
     fn name(&self) -> &str {
-        "sequencer"
+        &self.name
     }
 
     fn poll(&mut self) -> usize {
@@ -220,7 +233,7 @@ impl Agent for Sequencer {
             return 0;
         }
         self.step().unwrap_or_else(|error| {
-            log::error!("the sequencer of topic {} stops: {error}", self.output.topic().name());
+            log::error!("the {} stops: {error}", self.name);
             self.failure = Some(error);
             0
         })
@@ -228,15 +241,16 @@ impl Agent for Sequencer {
 }
 
 impl Input {
-    /// How many offsets can be written now, about `bytes_max` of payload.
-    fn available(&mut self, bytes_max: u64) -> Result<u64, SequencerError> {
+    /// How many offsets can be written now into `bytes_max` of log, and how much they take.
+    fn available(&mut self, bytes_max: u64) -> Result<(u64, u64), SequencerError> {
         if self.gap.is_none() {
             match self.subscriber.available(bytes_max) {
-                Ok(count) => return Ok(count),
+                Ok(available) => return Ok(available),
                 Err(notice) => self.note(notice)?,
             }
         }
-        Ok(self.gap.map_or(0, |(to, _)| to - self.next + 1))
+        // A gap frame takes a line, and a long one the rest of its block.
+        Ok(self.gap.map_or((0, 0), |(to, _)| (to - self.next + 1, BLOCK_BYTES)))
     }
 
     fn note(&mut self, notice: Notice) -> Result<(), SequencerError> {
@@ -361,10 +375,10 @@ impl State {
 
 /// One number for the inputs' identities and order.
 fn inputs_id(places: &[(&Topic, u32)]) -> u64 {
-    places.iter().fold(0xcbf2_9ce4_8422_2325, |id, (topic, partition)| {
-        let [low, high] = topic.descriptor().partition_log_id(*partition).0;
-        (id ^ low ^ high.rotate_left(32)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    let ids = places.iter().flat_map(|(topic, partition)| {
+        topic.descriptor().partition_log_id(*partition).0.map(u64::to_le_bytes)
+    });
+    fnv_1a(ids.flatten())
 }
 
 /// The output's newest control frame, and the offset behind it.

@@ -43,7 +43,7 @@ pub struct PartitionStat {
     pub evictions: u64,
     /// Reliable subscribers that it went on without, as they had died.
     pub reclaimed: u64,
-    /// The reliable subscribers. The publisher knows nothing of lossy ones: their counters are
+    /// The reliable subscribers, for whoever may write to the topic. The publisher knows nothing of lossy ones: their counters are
     /// theirs, see [`Subscriber::counters`](crate::Subscriber::counters).
     pub subscribers: Vec<SubscriberStat>,
 }
@@ -81,7 +81,11 @@ impl PartitionStat {
         let files = topic.files(partition)?;
         let ring = files.ring(Access::ReadOnly)?;
         let page = files.publisher_page(Access::ReadOnly)?;
-        let cursors = files.cursors()?;
+        // Whoever may only read does not see the subscribers.
+        let cursors = match files.cursors() {
+            Err(TopicError::File(FileError::Denied { .. })) => None,
+            cursors => Some(cursors?),
+        };
         let head = Head::read(&ring, &page)?;
         let is_held = |file: std::fs::File, byte| {
             lock::is_held(&file, byte).map_err(|error| {
@@ -91,7 +95,8 @@ impl PartitionStat {
         let field = |field| page.load(field, Ordering::Relaxed);
         let has_publisher = is_held(files.publisher_file(false)?, 0)?;
         let mut subscribers = Vec::new();
-        for slot in 0..SLOTS as u64 {
+        for slot in 0..cursors.as_ref().map_or(0, |_| SLOTS as u64) {
+            let Some(cursors) = &cursors else { break };
             let at = slot * PAGE_BYTES / 8;
             let field = |field| cursors.load(at + field, Ordering::Relaxed);
             if field(pages::cursor::STATE) & 1 == 0 || !is_held(files.cursors_file(false)?, slot)? {

@@ -39,21 +39,30 @@ pub enum Order {
     /// As they come.
     #[default]
     Arrival,
-    /// By timestamp. As long as some partition has nothing, a message is held back, for `hold` at
-    /// most; one that comes later than that is handed out at once and counted as late.
+    /// By timestamp. As long as some partition has nothing (also one that has no publisher), a
+    /// message is held back for `hold`; one that comes later than that is handed out at once and
+    /// counted as late.
     Timestamp {
-        /// How long a message is held back at most.
+        /// How long a message is held back; at most a sixteenth of it longer.
         hold: Duration,
     },
+}
+
+/// A topic, or one partition of it.
+#[derive(Debug, Clone)]
+struct Part {
+    topic: Topic,
+    partition: Option<u32>,
+    start_at: StartAt,
 }
 
 /// Settings for a subscriber: by default lossy, live, of all partitions, in order of arrival.
 #[derive(Debug, Clone)]
 #[must_use = "settings subscribe to nothing until they are opened"]
 pub struct SubscriberBuilder {
-    topics: Vec<(Topic, Option<u32>)>,
+    /// At least one.
+    parts: Vec<Part>,
     mode: Mode,
-    start_at: StartAt,
     order: Order,
     idle: IdleStrategy,
 }
@@ -61,26 +70,52 @@ pub struct SubscriberBuilder {
 impl SubscriberBuilder {
     pub(crate) fn new(topic: Topic) -> SubscriberBuilder {
         SubscriberBuilder {
-            topics: vec![(topic, None)],
+            parts: vec![Part { topic, partition: None, start_at: StartAt::default() }],
             mode: Mode::default(),
-            start_at: StartAt::default(),
             order: Order::default(),
             idle: IdleStrategy::default(),
         }
     }
 
-    /// Adds another topic; its messages have the next [`Origin::topic`].
+    /// Adds another topic, or another part of the same one; its messages have the next
+    /// [`Origin::topic`]. It starts where the one before it starts, unless told otherwise.
+    ///
+    /// # Examples
+    /// Two partitions, each from an offset of its own:
+    /// ```no_run
+    /// # let topic = tickcast::Bus::open("md")?.open_topic("trades")?;
+    /// use tickcast::StartAt;
+    ///
+    /// let subscriber = topic
+    ///     .subscribe()
+    ///     .partition(0)
+    ///     .start_at(StartAt::Offset(17))
+    ///     .and(&topic)
+    ///     .partition(1)
+    ///     .start_at(StartAt::Offset(4))
+    ///     .open()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn and(mut self, topic: &Topic) -> SubscriberBuilder {
-        self.topics.push((topic.clone(), None));
+        let start_at = self.last().start_at;
+        self.parts.push(Part { topic: topic.clone(), partition: None, start_at });
         self
     }
 
     /// Only this partition of the topic that was added last.
     pub fn partition(mut self, partition: u32) -> SubscriberBuilder {
-        if let Some((_, only)) = self.topics.last_mut() {
-            *only = Some(partition);
-        }
+        self.last().partition = Some(partition);
         self
+    }
+
+    /// Where the topic that was added last starts.
+    pub fn start_at(mut self, start_at: StartAt) -> SubscriberBuilder {
+        self.last().start_at = start_at;
+        self
+    }
+
+    fn last(&mut self) -> &mut Part {
+        self.parts.last_mut().expect("there is one from the start")
     }
 
     /// How it relates to the publisher.
@@ -92,12 +127,6 @@ impl SubscriberBuilder {
     /// The publisher waits for it: [`Mode::Reliable`].
     pub fn reliable(self) -> SubscriberBuilder {
         self.mode(Mode::Reliable)
-    }
-
-    /// Where it starts.
-    pub fn start_at(mut self, start_at: StartAt) -> SubscriberBuilder {
-        self.start_at = start_at;
-        self
     }
 
     /// In which order messages of several partitions come.
@@ -118,20 +147,25 @@ impl SubscriberBuilder {
     /// [`SubscribeError`].
     pub fn open(self) -> Result<Subscriber, SubscribeError> {
         let mut channels = Vec::new();
-        for (index, (topic, only)) in self.topics.iter().enumerate() {
-            let (first, count) = match only {
-                Some(partition) => (*partition, 1),
-                None => (0, topic.partitions()),
+        for (index, part) in self.parts.iter().enumerate() {
+            let (first, count) = match part.partition {
+                Some(partition) => (partition, 1),
+                None => (0, part.topic.partitions()),
             };
             for partition in (0..count).map(|at| first + at) {
                 let origin = Origin { topic: index as u32, partition };
-                channels.push(self.open_channel(topic, origin)?);
+                channels.push(self.open_channel(&part.topic, origin, part.start_at)?);
             }
         }
         Ok(Subscriber::new(channels, self.order, self.idle))
     }
 
-    fn open_channel(&self, topic: &Topic, origin: Origin) -> Result<Channel, SubscribeError> {
+    fn open_channel(
+        &self,
+        topic: &Topic,
+        origin: Origin,
+        start_at: StartAt,
+    ) -> Result<Channel, SubscribeError> {
         let partition = origin.partition;
         let files = topic.files(partition)?;
         let ring = files.ring(Access::ReadOnly)?;
@@ -153,9 +187,14 @@ impl SubscriberBuilder {
             StartError::Future { offset, next } => {
                 SubscribeError::Future { partition, offset, next }
             }
+            StartError::Evicted => SubscribeError::Evicted { partition },
             StartError::Damaged(damaged) => SubscribeError::Topic(damaged.into()),
         };
-        let (lane, lock) = if is_reliable {
+        let file = files.publisher_file(false).map_err(TopicError::from)?;
+        let liveness = Liveness::new(file, pages.publisher.clone());
+        // In this order, so that whatever happens the lane gives up its slot before the lock says that
+        // the slot is free.
+        let (lock, lane) = if is_reliable {
             let slots = 0..u64::from(topic.reliable_max());
             let lock = Lock::try_exclusive(|| files.cursors_file(true), slots)
                 .map_err(TopicError::from)?
@@ -171,13 +210,11 @@ impl SubscriberBuilder {
             page.store(pages::cursor::PID, u64::from(std::process::id()), Ordering::Relaxed);
             let seat = Seat::new(pages.clone(), page, lock.byte() as usize, ring.bytes_len());
             let is_waited_for = topic.slow_subscriber() == SlowSubscriber::Wait;
-            let lane = Lane::reliable(ring, &pages, seat, self.start_at, is_waited_for);
-            (lane.map_err(failed)?, Some(lock))
+            let lane = Lane::reliable(ring, &pages, seat, start_at, is_waited_for);
+            (Some(lock), lane.map_err(failed)?)
         } else {
-            (Lane::lossy(ring, &pages, self.start_at).map_err(failed)?, None)
+            (None, Lane::lossy(ring, &pages, start_at).map_err(failed)?)
         };
-        let file = files.publisher_file(false).map_err(TopicError::from)?;
-        let liveness = Liveness::new(file, pages.publisher.clone());
         Ok(Channel::new(lane, lock, origin, &pages, liveness, wants_wake, topic.bus().living()))
     }
 }
@@ -210,6 +247,15 @@ pub enum SubscribeError {
         offset: u64,
         /// The offset that the next message gets.
         next: u64,
+    },
+    /// The publisher had evicted the subscriber before it could start.
+    #[error(
+        "partition {partition} evicts subscribers faster than one can join: create the topic with \
+         a longer deadline, or subscribe lossily"
+    )]
+    Evicted {
+        /// The partition.
+        partition: u32,
     },
     /// The bus was removed.
     #[error("the bus was removed: create it again")]

@@ -16,8 +16,9 @@ use crate::shm::futex;
 /// How often the publishers' lives and the bus's end are looked at while there is nothing.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
 
-/// Occasions to look around between two looks at the clock.
-const LOOKS_PER_CLOCK: u32 = 1024;
+/// Occasions to look around between two looks at the clock, which costs about as much as three
+/// polls that find nothing.
+const LOOKS_PER_CLOCK: u32 = 32;
 
 /// Longest sleep that a publisher is to end: then its life is looked at.
 const PROMPT_SLEEP: Duration = Duration::from_millis(100);
@@ -30,7 +31,8 @@ const PROMPT_SLEEP: Duration = Duration::from_millis(100);
 /// every other one gets copies that were validated first. Either way a message is borrowed until
 /// the next call, and nothing is allocated after the start.
 ///
-/// Dropping it lets the publisher go on without it.
+/// Dropping it lets the publisher go on without it. It is the process's that opened it: its memory is
+/// not mapped in a forked child, where using it is a segmentation fault (dropping it is none).
 #[derive(Debug)]
 pub struct Subscriber {
     channels: Vec<Channel>,
@@ -40,6 +42,9 @@ pub struct Subscriber {
     first: usize,
     /// Channel whose event was handed out by `receive`, to be consumed by the next call.
     received: Option<usize>,
+    /// The message that a batch offered in order of timestamps: whether it was taken is seen by the
+    /// next call.
+    offered: Option<Offer>,
     /// Since the clock was looked at last.
     looks: u32,
     looked_around: Instant,
@@ -71,6 +76,7 @@ impl Subscriber {
             idle,
             first: 0,
             received: None,
+            offered: None,
             looks: 0,
             looked_around: Instant::now(),
             kept,
@@ -81,6 +87,9 @@ impl Subscriber {
     /// Hands up to `limit` events to `handler` and returns how many were consumed. Never waits.
     ///
     /// The handler answers with a [`Flow`], or with nothing, which means [`Flow::Next`].
+    ///
+    /// While nothing comes, every 32nd call looks whether 100 ms have passed, and then whether the
+    /// publishers live and the bus is still there: a system call for each partition.
     ///
     /// # Examples
     /// ```no_run
@@ -220,11 +229,11 @@ impl Subscriber {
             return Err(notice);
         }
         let left = if self.merge.is_some() { 1 } else { usize::MAX };
-        if left == 1 {
-            let timestamp_ns = self.channels[index].timestamp_ns();
-            if let Some(merge) = &mut self.merge {
-                merge.consumed(index, timestamp_ns);
-            }
+        if self.merge.is_some()
+            && let Some(timestamp_ns) = self.channels[index].timestamp_ns()
+        {
+            let messages = self.channels[index].counters.messages.get();
+            self.offered = Some(Offer { index, timestamp_ns, messages });
         }
         let channel = &self.channels[index];
         Ok(Batch { run: Some(Run { messages: channel.run(), channel }), left })
@@ -281,7 +290,8 @@ impl Subscriber {
         self.channels.iter().all(Channel::is_finished)
     }
 
-    /// What was handed out so far, all partitions together.
+    /// What was handed out so far, all partitions together. What [`receive`](Subscriber::receive)
+    /// handed out last counts from the next call on.
     pub fn counters(&self) -> SubscriberCounters {
         let mut sum = SubscriberCounters {
             late: self.merge.as_ref().map_or(0, Merge::late),
@@ -296,16 +306,19 @@ impl Subscriber {
     }
 
     /// Offset of the next message of each partition, in the order in which they were subscribed
-    /// to.
+    /// to: where to go on later, by [`StartAt::Offset`](crate::StartAt::Offset). What
+    /// [`receive`](Subscriber::receive) handed out last is still the next one until the next call.
     pub fn offsets(&self) -> impl Iterator<Item = (crate::Origin, u64)> + '_ {
         self.channels.iter().map(|channel| (channel.origin(), channel.offset()))
     }
 
-    /// How many messages can be had together without waiting, up to a sum of `bytes_max` of payload.
-    /// Consumes none, but a notice that comes first.
-    pub(crate) fn available(&mut self, bytes_max: u64) -> Result<u64, Notice> {
+    /// How many messages can be had together without waiting, as far as `bytes_max` of log hold
+    /// them, and how much they take. Consumes none, but a notice that comes first.
+    pub(crate) fn available(&mut self, bytes_max: u64) -> Result<(u64, u64), Notice> {
         self.settle();
-        let Some(index) = self.pick().or_else(|| self.pick_after_look(false)) else { return Ok(0) };
+        let Some(index) = self.pick().or_else(|| self.pick_after_look(false)) else {
+            return Ok((0, 0));
+        };
         let channel = &mut self.channels[index];
         if let Event::Notice(notice) = channel.event() {
             self.consume(index);
@@ -320,6 +333,12 @@ impl Subscriber {
         if let Some(index) = self.received.take() {
             self.consume(index);
         }
+        if let Some(Offer { index, timestamp_ns, messages }) = self.offered.take()
+            && self.channels[index].counters.messages.get() > messages
+            && let Some(merge) = &mut self.merge
+        {
+            merge.consumed(timestamp_ns);
+        }
         if self.channels.len() > 1 {
             // A partition that always has something must not keep the others' deaths from being
             // told.
@@ -328,9 +347,10 @@ impl Subscriber {
     }
 
     fn consume(&mut self, index: usize) {
-        if let Some(merge) = &mut self.merge {
-            let timestamp_ns = self.channels[index].timestamp_ns();
-            merge.consumed(index, timestamp_ns);
+        if let Some(merge) = &mut self.merge
+            && let Some(timestamp_ns) = self.channels[index].timestamp_ns()
+        {
+            merge.consumed(timestamp_ns);
         }
         self.channels[index].consume();
     }
@@ -386,7 +406,7 @@ impl Subscriber {
             if self.is_finished() {
                 return Err(ReceiveError::Finished);
             }
-            let Some(step) = waiting.step() else { return Ok(None) };
+            let Some(step) = waiting.step() else { return Ok(self.pick_after_look(true)) };
             let slept = matches!(step, Step::Sleep(_));
             match step {
                 Step::Sleep(bounded) => self.sleep(bounded, waiting.left()),
@@ -426,6 +446,15 @@ impl Subscriber {
             futex::wait_any(wakes.map(|(wake, kept)| (wake.word(), *kept)), timeout);
         }
     }
+}
+
+/// A message that a batch may take.
+#[derive(Debug)]
+struct Offer {
+    index: usize,
+    timestamp_ns: u64,
+    /// Messages that its channel had handed out before.
+    messages: u64,
 }
 
 /// What a subscriber has handed out.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::bus::bus_dir::Bus;
 use crate::bus::descriptor::{Descriptor, SlowSubscriber, WakeUp};
+use crate::bus::fnv::fnv_1a;
 use crate::bus::partition::{self, PartitionFiles};
 use crate::bus::publish_error::PublisherError;
 use crate::bus::publisher::Publisher;
@@ -194,9 +195,7 @@ impl Topic {
 }
 
 fn partition_of(key: &[u8], partitions: u32) -> u32 {
-    let hash = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = fnv_1a(key.iter().copied());
     ((u128::from(hash) * u128::from(partitions)) >> 64) as u32
 }
 
@@ -215,6 +214,11 @@ mod tests {
         // FNV-1a of "a" is 0xaf63dc4c8601ec8c; scaled to 16 that is its highest hex digit.
         assert_eq!(partition_of(b"a", 16), 0xa);
         assert_eq!(partition_of(b"", 16), 0xc);
+        // "foobar" is 0x85944171f73967e8 in the draft's table.
+        assert_eq!(
+            partition_of(b"foobar", 1000),
+            ((0x8594_4171_f739_67e8_u128 * 1000) >> 64) as u32
+        );
     }
 
     proptest! {

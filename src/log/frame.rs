@@ -18,6 +18,12 @@ pub(crate) const HEADER_BYTES: u64 = 16;
 /// Largest payload that the commit word can state.
 pub(crate) const LENGTH_MAX: u64 = (1 << 24) - 1;
 
+/// Largest offset that is believed, so that counting on from it never overflows.
+pub(crate) const OFFSET_MAX: u64 = 1 << 63;
+
+/// Offset that no gap may reach: from there on there is room for 2^62 messages.
+pub(crate) const GAP_OFFSET_MAX: u64 = 1 << 62;
+
 /// Bytes of the total length that the first fragment of a train carries before its payload.
 pub(crate) const TRAIN_PREFIX_BYTES: u64 = 8;
 

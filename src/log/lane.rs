@@ -12,7 +12,7 @@ use super::ring::Ring;
 use super::seat::Seat;
 use super::seek;
 use super::walk::{self, Damaged};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence};
 
 /// Where a subscriber starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,6 +32,8 @@ pub enum StartAt {
 pub(crate) enum StartError {
     #[error("offset {offset} was not published yet: the next one is {next}")]
     Future { offset: u64, next: u64 },
+    #[error("evicted before it could start")]
+    Evicted,
     #[error(transparent)]
     Damaged(#[from] Damaged),
 }
@@ -81,7 +83,12 @@ impl Lane {
             // The whole block is protected, also where reading starts in its middle. A publisher
             // that sees this cursor stops there, so a second try finds the place free.
             if seat.join(block_start(block_of(start.position))).is_ok() {
+                seat.set_offset(start.due.unwrap_or(start.offset));
                 break start;
+            }
+            if seat.is_evicted() {
+                seat.leave();
+                return Err(StartError::Evicted);
             }
         };
         let reader = if is_waited_for {
@@ -126,6 +133,13 @@ impl Lane {
         block_of(self.reader.position()) != block_of(self.stored)
     }
 
+    /// Offset behind the last message that is committed now; `None` when that cannot be told, as the
+    /// publisher goes on too fast.
+    pub(crate) fn published_offset(&self) -> Option<u64> {
+        let (newest, _) = seek::newest_live(&self.ring, &self.publisher).ok()?;
+        Some(walk::tail(&self.ring, newest?).ok()??.resume.offset)
+    }
+
     /// Stores the cursor: on leaving a block, and when there is nothing to read.
     ///
     /// # Errors
@@ -154,15 +168,40 @@ impl Lane {
         {
             return Err(Stop::Evicted);
         }
-        let reserved = self.publisher.load(pages::publisher::RESERVED, Ordering::Acquire);
-        let reserved = seek::check_reserved(reserved).map_err(Stop::Damaged)?;
-        let end = block_of(reserved);
-        let low = end.saturating_sub(self.ring.blocks() / 2);
-        let found = (low..end).find(|number| self.ring.header(*number).is_some());
+        // The number that gave the overrun away was stored after the reservation for it: with this
+        // fence the reservation is seen, too (edge `overrun`).
+        fence(Ordering::Acquire);
+        let (newest, reserved) =
+            seek::newest_live(&self.ring, &self.publisher).map_err(Stop::Damaged)?;
+        let before = self.reader.position();
+        let Some(newest) = newest.filter(|newest| block_start(*newest) > before) else {
+            let what = "a block that overran its readers without a reservation";
+            return Err(Stop::Damaged(Damaged::new(before, what)));
+        };
+        // Blocks may be reserved ahead of the newest one, and not entered.
+        let low = block_of(reserved).saturating_sub(self.ring.blocks() / 2).min(newest);
+        let low = low.max(block_of(before) + 1);
+        let found = (low..=newest).find(|number| self.ring.header(*number).is_some());
         if let Some(number) = found {
             self.reader.restart(number);
         }
         Ok(found.is_some())
+    }
+
+    /// Whether the reader stands before a block whose place the publisher has reserved for a later
+    /// one: a publisher that died on entering that has left nothing there that would say so.
+    pub(crate) fn is_overrun_at_edge(&mut self) -> bool {
+        let reserved = self.publisher.load(pages::publisher::RESERVED, Ordering::Acquire);
+        let position = self.reader.position();
+        is_edge(position) && reserved.saturating_sub(self.ring.bytes_len()) > position
+    }
+
+    /// Gives the seat up: the publisher goes on without this subscription. Nothing may be read in
+    /// place any more.
+    pub(crate) fn give_up(&mut self) {
+        if let Some(mut seat) = self.seat.take() {
+            seat.leave();
+        }
     }
 
     /// The seat, for its counters.
@@ -173,9 +212,7 @@ impl Lane {
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        if let Some(seat) = &mut self.seat {
-            seat.leave();
-        }
+        self.give_up();
     }
 }
 
@@ -215,5 +252,6 @@ fn start(ring: &Ring, publisher: &Memory, start_at: StartAt) -> Result<Option<St
     };
     let Some(number) = number else { return Ok(None) };
     debug_assert!(is_edge(block_start(number)));
-    Ok(Some(Start { position: block_start(number), offset: 0, due, joining: true }))
+    let offset = ring.header(number).map_or(0, |header| header.first_offset);
+    Ok(Some(Start { position: block_start(number), offset, due, joining: true }))
 }

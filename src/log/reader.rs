@@ -4,13 +4,14 @@
 use std::cell::Cell;
 use std::ops::ControlFlow;
 
-use super::block::{BLOCK_HEADER_BYTES, block_end, block_of, block_start, is_edge};
+use super::block::{BLOCK_BYTES, BLOCK_HEADER_BYTES, block_end, block_of, block_start, is_edge};
 use super::copy::Stall;
-use super::frame::{CommitWord, HEADER_BYTES, Kind};
+use super::frame::{CommitWord, HEADER_BYTES, Kind, span};
 use super::ring::Ring;
 use super::source::Source;
 use super::train::Train;
 use super::walk::{Checked, Damaged, check, check_gap};
+use super::writer::FRAME_PAYLOAD_BYTES_MAX;
 use crate::sync::Ordering;
 
 /// Something that stands in the log for its readers.
@@ -150,7 +151,7 @@ impl Reader {
         while count < limit && position < block_end {
             let Some(word) = self.source.word(position) else { break };
             let end = position + word.span();
-            if !word.is_message_of(offset) || end > block_end || offset == u64::MAX {
+            if !word.is_message_of(offset) || end > block_end {
                 break;
             }
             self.joining = false;
@@ -348,6 +349,10 @@ impl Reader {
         // Edge `entry`.
         let Some(header) = ring.header(number) else {
             let there = ring.number(number, Ordering::Acquire);
+            if there == number + 1 && ring.header(number).is_none() && ring.still(number) {
+                let what = "a block with its number and no header of ours";
+                return Err(Damaged::new(self.position, what).into());
+            }
             return if there > number + 1 { Err(Stall::Overrun) } else { Ok(false) };
         };
         if self.joining {
@@ -359,6 +364,15 @@ impl Reader {
         self.source.restart(self.position);
         Ok(true)
     }
+}
+
+/// Most bytes of log that a message of `length` bytes takes, fragments and padding included.
+pub(crate) const fn log_bytes(length: u64) -> u64 {
+    if length <= FRAME_PAYLOAD_BYTES_MAX {
+        return span(length);
+    }
+    // A train fills blocks but for their headers and those of its fragments.
+    (length / FRAME_PAYLOAD_BYTES_MAX + 2) * BLOCK_BYTES
 }
 
 /// Messages that are handed out together. What is taken from it is consumed by the reader's next
@@ -374,18 +388,18 @@ pub(crate) struct Run<'a> {
 
 #[cfg(not(loom))]
 impl<'a> Run<'a> {
-    /// How many messages it has from here on, up to a sum of `bytes_max` of payload, but for the
-    /// first one, which counts whatever its length. Takes none.
-    pub(crate) fn count_up_to(mut self, bytes_max: u64) -> u64 {
+    /// How many messages it has from here on that take `bytes_max` of log together, and how much they
+    /// take. Takes none.
+    pub(crate) fn count_up_to(mut self, bytes_max: u64) -> (u64, u64) {
         let (mut count, mut bytes) = (0, 0);
         while let Some(message) = self.look() {
-            bytes += message.payload.len() as u64;
-            if count > 0 && bytes > bytes_max {
+            let span = log_bytes(message.payload.len() as u64);
+            if bytes + span > bytes_max {
                 break;
             }
-            count += 1;
+            (count, bytes) = (count + 1, bytes + span);
         }
-        count
+        (count, bytes)
     }
 
     /// The next message, and on to the one behind it.

@@ -4,6 +4,7 @@
 use super::block::{
     BLOCK_BYTES, BLOCK_MAGIC, BlockHeader, LogId, block_of, block_start, field, is_edge,
 };
+use super::frame::OFFSET_MAX;
 use super::memory::{Memory, WORD_BYTES};
 use crate::sync::{Ordering, fence};
 
@@ -138,6 +139,13 @@ impl Ring {
         self.store(start + field::NUMBER, number + 1, Ordering::Release);
     }
 
+    /// The log that the ring's first place was entered for, if ever.
+    #[cfg(not(loom))]
+    pub(crate) fn first_log_id(&self) -> Option<LogId> {
+        let word = |at| self.load(at, Ordering::Relaxed);
+        (word(field::MAGIC) != 0).then(|| LogId([word(field::LOG_ID), word(field::LOG_ID + 8)]))
+    }
+
     /// Whether block `number` is still in its place after relaxed loads from it: edge `overrun`.
     #[inline(always)]
     pub(crate) fn still(&self, number: u64) -> bool {
@@ -161,6 +169,7 @@ impl Ring {
             epoch: self.load(start + field::EPOCH, Ordering::Relaxed),
             first_message: self.load(start + field::PLACE_AND_FLAGS, Ordering::Relaxed) as u32,
         };
-        (self.still(number) && magic == BLOCK_MAGIC).then_some(header)
+        (self.still(number) && magic == BLOCK_MAGIC && header.first_offset <= OFFSET_MAX)
+            .then_some(header)
     }
 }

@@ -59,6 +59,11 @@ impl Seat {
         if reserved.saturating_sub(self.ring_bytes) > start { Err(Covered) } else { Ok(()) }
     }
 
+    /// Says which message is read first, for those who look.
+    pub(crate) fn set_offset(&self, offset: u64) {
+        self.page.store(pages::cursor::OFFSET, offset, Ordering::Relaxed);
+    }
+
     /// Tells the publisher that everything before `position` is done with: edge `leave`, the
     /// subscriber's side.
     #[inline]

@@ -6,7 +6,7 @@ use super::pages;
 use super::ring::Ring;
 use super::walk::Damaged;
 use super::writer::FRAME_PAYLOAD_BYTES_MAX;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence};
 
 /// `reserved` as read from shared memory, checked.
 pub(crate) fn check_reserved(reserved: u64) -> Result<u64, Damaged> {
@@ -56,7 +56,8 @@ pub(crate) fn newest_live(ring: &Ring, publisher: &Memory) -> Result<(Option<u64
         }
         // Nothing, or what looks like damage: it may be that the publisher went once around the
         // ring meanwhile. Whoever has seen the number of a later lap (edge `entry`) sees the
-        // reservation that came before it.
+        // reservation that came before it; the fence is for the relaxed load in `Ring::still`.
+        fence(Ordering::Acquire);
         let now = load();
         if now == reserved {
             return found.map(|number| (number, reserved));

@@ -4,7 +4,7 @@
 use thiserror::Error;
 
 use super::block::{BLOCK_HEADER_BYTES, block_end, block_start};
-use super::frame::{CommitWord, GAP_BYTES, HEADER_BYTES, Kind, TRAIN_PREFIX_BYTES};
+use super::frame::{CommitWord, GAP_BYTES, HEADER_BYTES, Kind, OFFSET_MAX, TRAIN_PREFIX_BYTES};
 use super::ring::Ring;
 use super::writer::Resume;
 use crate::sync::Ordering;
@@ -52,9 +52,6 @@ pub(crate) fn check(word: CommitWord, position: u64, offset: u64) -> Result<Chec
     if end > block_end(position) {
         return Err(Damaged::new(position, "a frame that reaches past its block's end"));
     }
-    if offset == u64::MAX {
-        return Err(Damaged::new(position, "a frame behind the last offset that there is"));
-    }
     if !word.has_offset(offset) {
         return Err(Damaged::new(position, "a frame that carries another offset than is due"));
     }
@@ -73,7 +70,7 @@ pub(crate) fn check(word: CommitWord, position: u64, offset: u64) -> Result<Chec
 /// gap.
 pub(crate) fn check_gap(position: u64, gap: [u64; 3], offset: u64) -> Result<u64, Damaged> {
     let [from, to, _cause] = gap;
-    if from != offset || to < from || to == u64::MAX {
+    if from != offset || to < from || to >= OFFSET_MAX {
         return Err(Damaged::new(position, "a gap frame with an impossible range"));
     }
     Ok(to)
@@ -154,9 +151,6 @@ pub(crate) fn walk(
     }
     if let Some(damage) = damaged {
         return Err(damage);
-    }
-    if offset == u64::MAX {
-        return Err(Damaged::new(position, "an end behind the last offset that there is"));
     }
     let resume = Resume { position, offset, timestamp_max_ns, payload_bytes };
     Ok(Some(Tail { resume, train_open }))

@@ -8,7 +8,7 @@ use super::block::{
     block_end, block_of, is_edge,
 };
 use super::frame::{
-    CommitWord, GAP_BYTES, HEADER_BYTES, Kind, LINE_BYTES, TRAIN_PREFIX_BYTES, span,
+    CommitWord, GAP_BYTES, GAP_OFFSET_MAX, HEADER_BYTES, Kind, LINE_BYTES, TRAIN_PREFIX_BYTES, span,
 };
 use super::gate::{Blocked, Gate};
 use super::pages;
@@ -188,7 +188,7 @@ impl Writer {
         to: u64,
         cause: u64,
     ) -> Result<(), Blocked> {
-        debug_assert!(to >= self.offset && to < u64::MAX);
+        debug_assert!(to >= self.offset && to < GAP_OFFSET_MAX);
         self.undo_claim();
         if to - self.offset >= GAP_NEW_BLOCK - 1 || span(GAP_BYTES) > self.block_end - self.position
         {
@@ -336,7 +336,8 @@ impl Writer {
         let start = self.block_end;
         let number = block_of(start);
         let bytes = pages::publisher::bytes_before(number);
-        self.gate.pages().publisher.store(bytes, self.payload_bytes, Ordering::Relaxed);
+        // Whoever counts with a later value finds the numbers of the blocks before this one.
+        self.gate.pages().publisher.store(bytes, self.payload_bytes, Ordering::Release);
         self.position = start + BLOCK_HEADER_BYTES;
         self.block_end = start + BLOCK_BYTES;
         self.cleared = self.position + CLEAR_AHEAD_BYTES;

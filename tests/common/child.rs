@@ -32,6 +32,13 @@ pub(crate) fn begin() -> Option<Vec<String>> {
     Some(role.split(' ').map(str::to_owned).collect())
 }
 
+/// Goes on in another role, as a program that starts anew in what this thread has made its own: what
+/// is the thread's becomes the process's. Returns only to say why that fails.
+pub(crate) fn go_on_as(role: &str) -> io::Error {
+    let program = env::current_exe().expect("this program has a path");
+    Command::new(program).args(env::args_os().skip(1)).env(ROLE_VARIABLE, role).exec()
+}
+
 /// Has this process killed when the thread that made it ends. A change of user takes it back.
 pub(crate) fn die_with_parent() {
     // SAFETY: takes no pointer.

@@ -7,6 +7,8 @@ pub(crate) mod child;
 pub(crate) mod payload;
 
 use std::env;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -34,7 +36,7 @@ pub(crate) fn root() -> &'static Path {
         unsafe { env::set_var(ROOT_VARIABLE, &dir) };
         thread::spawn(|| {
             thread::sleep(5 * child::HANGING);
-            eprintln!("a test hangs: its program is aborted");
+            tell("a test hangs: its program is aborted");
             process::abort();
         });
         // SAFETY: the function takes nothing and does not unwind.
@@ -48,6 +50,17 @@ extern "C" fn remove_root() {
         // Nobody is there any more who could be told of a failure.
         let _ = std::fs::remove_dir_all(root);
     }
+}
+
+/// Says that a test, or a part of it, is skipped, and why.
+pub(crate) fn skipped(why: impl Display) {
+    tell(&format!("skipped: {why}"));
+}
+
+/// Writes a line past the test harness, which keeps what a test prints to itself unless it fails.
+fn tell(line: &str) {
+    // One write, so that lines of several tests do not mix; nobody to tell is no failure.
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// A bus of one test, removed at its end.

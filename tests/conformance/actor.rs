@@ -1,6 +1,7 @@
 //! Who publishes or subscribes in a scenario, on commands in lines: so the same scenario runs in
 //! this thread, in another, and in another process. Add a command here.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tickcast::runtime::IdleStrategy;
@@ -49,7 +50,10 @@ impl Actor {
                 Err(error) => error.to_string(),
             },
             "publish" | "batch" | "claim" => self.publish(words[0], number(1) as usize, number(2)),
-            "publish-at" => {
+            "publish-at" | "publish-late" => {
+                if words[0] == "publish-late" {
+                    thread::sleep(Duration::from_millis(2));
+                }
                 let publisher = &mut self.publishers[number(1) as usize];
                 let offset = publisher.next_offset();
                 let bytes = payload(publisher.partition().into(), offset, 30);
@@ -90,6 +94,10 @@ impl Actor {
             "subscribe" => self.subscribe(&words[1..]),
             "take" => self.take(words[1], number(2) as usize),
             "take-typed" => self.take_typed(number(1)),
+            "refuse-batch" => {
+                drop(self.subscriber().batch().expect("no notice"));
+                String::new()
+            }
             "nothing" => self.nothing(words[1]),
             "counters" => {
                 let counters = self.settled().counters();
@@ -267,6 +275,14 @@ impl Actor {
                     Ok(event) => taken.extend(event.map(shown)),
                     Err(error) => assert_eq!(error, ReceiveError::Finished),
                 },
+                "receive-at-once" => match subscriber.receive(Some(Duration::ZERO)) {
+                    Ok(event) => taken.extend(event.map(shown)),
+                    Err(error) => assert_eq!(error, ReceiveError::Finished),
+                },
+                "poll-seldom" => {
+                    subscriber.poll(left, |event| taken.push(shown(event)));
+                    thread::sleep(Duration::from_millis(10));
+                }
                 "messages" => {
                     for message in subscriber.messages().expect("no agent").take(left) {
                         taken.push(match message {

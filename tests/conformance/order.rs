@@ -113,9 +113,13 @@ pub(crate) fn a_message_is_held_back_while_a_partition_is_empty(place: &dyn Plac
     for partition in 0..2 {
         first_publisher(&mut *publisher, &bus, &format!("t {partition}"));
     }
+    let mut witness = place.subscriber();
+    subscribe(&mut *witness, &format!("{} lossy earliest arrival t", bus.name()));
     // An hour.
     subscribe(&mut *subscriber, &format!("{} lossy earliest 3600000 t", bus.name()));
     publisher.ask("publish-at 0 20");
+    // It is there to be had.
+    assert_eq!(witness.ask("take poll 1"), message(0, 0, 0, 20));
     for how in ["poll", "receive", "poll"] {
         assert_eq!(subscriber.ask(&format!("nothing {how}")), "", "{how}");
     }
@@ -123,6 +127,8 @@ pub(crate) fn a_message_is_held_back_while_a_partition_is_empty(place: &dyn Plac
     publisher.ask("publish-at 1 30");
     let expected = [message(0, 1, 0, 10), message(0, 0, 0, 20)];
     assert_eq!(lines(&subscriber.ask("take poll 2")), expected);
+    let rest = [message(0, 1, 0, 10), message(0, 1, 1, 30)];
+    assert_eq!(lines(&witness.ask("take poll 2")), rest);
     for how in ["poll", "receive"] {
         assert_eq!(subscriber.ask(&format!("nothing {how}")), "", "{how}");
     }
@@ -153,5 +159,46 @@ pub(crate) fn what_comes_later_than_it_was_held_back_for_is_late(place: &dyn Pla
         assert!(taken == both || taken == [both[1].clone(), both[0].clone()], "{taken:?}");
         // 10 after 20; and 19 after 20.
         assert_eq!(subscriber.ask("counters"), "4 0 2", "{how}");
+    }
+}
+
+pub(crate) fn what_arrived_together_is_held_back_together(place: &dyn Place) {
+    let bus = TestBus::new();
+    bus.topic("t").ring_bytes(4 * MIB).partitions(2).create().expect("a topic");
+    let (mut publisher, mut subscriber) = (place.publisher(), place.subscriber());
+    for partition in 0..2 {
+        first_publisher(&mut *publisher, &bus, &format!("t {partition}"));
+    }
+    for (how, from) in [("poll", 0), ("batch", 1000), ("receive", 2000)] {
+        subscribe(&mut *subscriber, &format!("{} reliable live 500 t", bus.name()));
+        let end = from + 1000;
+        assert_eq!(publisher.ask("batch 0 1000"), end.to_string());
+        // Held back one after another they would take more than eight minutes, for which nobody
+        // waits.
+        let answer = subscriber.ask(&format!("take {how} 1000"));
+        let expected: Vec<_> = (from..end).map(|offset| message(0, 0, offset, offset)).collect();
+        assert_eq!(lines(&answer), expected, "{how}");
+        assert_eq!(subscriber.ask("counters"), "1000 0 0", "{how}");
+    }
+}
+
+pub(crate) fn what_is_refused_makes_nothing_late(place: &dyn Place) {
+    let bus = TestBus::new();
+    bus.topic("t").ring_bytes(MIB).partitions(2).create().expect("a topic");
+    let (mut publisher, mut subscriber) = (place.publisher(), place.subscriber());
+    for partition in 0..2 {
+        first_publisher(&mut *publisher, &bus, &format!("t {partition}"));
+    }
+    for (offset, how) in (0..).zip(["poll", "batch", "receive", "messages"]) {
+        subscribe(&mut *subscriber, &format!("{} reliable live 0 t", bus.name()));
+        publisher.ask("publish-at 0 20");
+        for _ in 0..3 {
+            subscriber.ask("refuse-batch");
+        }
+        // What was offered is earlier than nothing as long as it was not taken.
+        publisher.ask("publish-at 1 10");
+        let expected = [message(0, 1, offset, 10), message(0, 0, offset, 20)];
+        assert_eq!(lines(&subscriber.ask(&format!("take {how} 2"))), expected, "{how}");
+        assert_eq!(subscriber.ask("counters"), "2 0 0", "{how}");
     }
 }

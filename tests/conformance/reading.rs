@@ -245,3 +245,29 @@ pub(crate) fn an_overrun_subscriber_is_told_exactly_what_it_lost(place: &dyn Pla
         due = end;
     }
 }
+
+pub(crate) fn counters_are_exact_at_one_message_at_a_time(place: &dyn Place) {
+    let bus = TestBus::new();
+    let topic = bus.topic("t").ring_bytes(MIB).create().expect("a topic");
+    let (mut publisher, mut subscriber) = (place.publisher(), place.subscriber());
+    first_publisher(&mut *publisher, &bus, "t 0");
+    let mut next = 0;
+    for how in ["poll", "stop", "retry"] {
+        subscribe(&mut *subscriber, &format!("{} reliable live arrival t", bus.name()));
+        let mut messages = 0;
+        for count in [1, 1, 1, 3, 1, 2] {
+            publisher.ask(&format!("publish 0 {count}"));
+            next += count;
+            messages += count;
+            for _ in 0..count {
+                subscriber.ask(&format!("take {how} 1"));
+            }
+            let stat = topic.stat().expect("readable");
+            let partition = &stat.partitions[0];
+            assert_eq!(partition.next_offset, next);
+            let [read] = partition.subscribers[..] else { panic!("{partition:?}") };
+            assert_eq!((read.offset, read.lag), (next, 0), "{how}");
+            assert_eq!((read.messages, read.lost), (messages, 0), "{how}");
+        }
+    }
+}

@@ -1,4 +1,5 @@
 //! Ctrl-C: a flag that is looked at between messages, and an input that does not sleep through it.
+//! Change here which signals are a wish to end.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,12 +12,18 @@ use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+use thiserror::Error;
 
 /// How often the flag is looked at while nothing else happens.
 pub(crate) const LOOK_AT_LEAST_EVERY: Duration = Duration::from_millis(100);
 
+/// The user wanted an end before there was a result.
+#[derive(Debug, Clone, Copy, Error)]
+#[error("interrupted")]
+pub(crate) struct Interrupted;
+
 /// Whether the user wants an end.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
@@ -37,6 +44,14 @@ impl Interrupt {
 
     pub(crate) fn is_raised(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Goes on unless the user wants an end.
+    ///
+    /// # Errors
+    /// When there is such a wish.
+    pub(crate) fn check(&self) -> Result<(), Interrupted> {
+        if self.is_raised() { Err(Interrupted) } else { Ok(()) }
     }
 
     /// Standard input, which fails once the user wants an end.

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tickcast::runtime::clock;
-use tickcast::{Bus, FileError, Full, Publisher, Topic, TryPublishError};
+use tickcast::{Bus, FileError, Full, Publisher, Topic, TopicError, TryPublishError};
 
 use crate::input::{Format, Input, Record};
 use crate::interrupt::Interrupt;
@@ -67,7 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let address = options.address.with_partition(partition);
     let mut publisher =
         topic.publisher(partition).with_context(|| format!("cannot publish to {address}"))?;
-    let mut input = match open_input(options, &interrupt) {
+    let mut input = match open_input(options, &topic, &interrupt) {
         Err(_) if interrupt.is_raised() => return Ok(()),
         input => input?,
     };
@@ -76,7 +76,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let record = match input.next_record() {
             // The end of a line that was interrupted is never known.
             _ if interrupt.is_raised() => return Ok(()),
-            record => record?,
+            record => record.with_context(|| {
+                format!("cannot read message {count} of the input to {address}")
+            })?,
         };
         let Some(record) = record else { break };
         if !publish(&mut publisher, record, &interrupt)
@@ -95,8 +97,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Opens the topic, and makes it and its bus where there are none.
 fn create(options: &Options) -> Result<Topic> {
-    let Address { bus: bus_name, topic: topic_name, .. } = &options.address;
-    let is_new = matches!(Bus::open(bus_name), Err(FileError::NotFound(_)));
+    let Address { bus: bus_name, topic: topic_name, partition } = &options.address;
+    let found = Bus::open(bus_name);
+    let is_new = matches!(found, Err(FileError::NotFound(_)));
+    if !found.is_ok_and(|bus| bus.open_topic(topic_name).is_ok()) {
+        // Before anything is made that would have no use. No partitions at all, or too many, are
+        // for the library to refuse.
+        let (partition, partitions) = (partition.unwrap_or(0), options.partitions.unwrap_or(1));
+        ensure!(
+            !(1..=partition).contains(&partitions),
+            TopicError::NoPartition { partition, partitions }
+        );
+    }
     let bus = Bus::open_or_create(bus_name)
         .with_context(|| format!("cannot open or create bus {bus_name}"))?;
     let mut settings = bus.topic(topic_name);
@@ -117,19 +129,20 @@ fn create(options: &Options) -> Result<Topic> {
     made
 }
 
-fn open_input(options: &Options, interrupt: &Interrupt) -> Result<Input> {
+fn open_input(options: &Options, topic: &Topic, interrupt: &Interrupt) -> Result<Input> {
     let format = match options {
         Options { length_prefixed: true, .. } => Format::LengthPrefixed,
         Options { capture: true, .. } => Format::Capture,
         _ => Format::Lines,
     };
-    Ok(match &options.file {
+    let input = match &options.file {
         Some(path) => Input::open(path, format)?,
         None => {
             let stdin = BufReader::with_capacity(READ_BYTES, interrupt.stdin()?);
             Input::from_reader(Box::new(stdin), format)?
         }
-    })
+    };
+    Ok(input.line_bytes_max(topic.message_bytes_max()))
 }
 
 /// Publishes one message, waiting for slow subscribers as long as the user does: false when not.

@@ -13,7 +13,8 @@ use crate::output::{Format, Printer, unless_abandoned};
 
 pub(crate) const AFTER_HELP: &str = "\
 A loss is a line of JSON, or goes to standard error in the other formats.
-Ctrl-C is exit code 0; a timeout before N messages, or a removed bus, is 1.
+Ctrl-C is exit code 0; a timeout before N messages is 1, and so is a partition
+from which nothing more comes, whatever ends the command.
 
 Example:
   tickcast sub md/trades --from earliest --count 5 --format json";
@@ -96,16 +97,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         count_max: options.count.unwrap_or(u64::MAX),
         has_progress: false,
         output: Ok(()),
-        ended: None,
+        ended: 0,
     };
     let end = reading.follow(subscriber, &interrupt, options.timeout)?;
     unless_abandoned(reading.output.and_then(|()| reading.printer.flush()))?;
-    match (end, reading.ended, options.count) {
-        (End::Done, ..) => Ok(()),
-        (_, Some(Notice { origin, kind }), _) => {
-            bail!("{}", reading.printer.describe(origin.partition, &kind))
-        }
-        (_, None, Some(wanted)) if reading.count < wanted => {
+    if reading.ended > 0 {
+        let partitions = options.address.partition.map_or(topic.partitions(), |_| 1);
+        bail!("{} of {partitions} partitions had ended: see above", reading.ended);
+    }
+    match (end, options.count) {
+        (End::TimedOut, Some(wanted)) if reading.count < wanted => {
             bail!("no message for too long: {} of {wanted} came", reading.count)
         }
         _ => Ok(()),
@@ -115,12 +116,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Why nothing more is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// As many as were wanted, or as long as anybody wanted them.
+    /// As many as were wanted, or as long as anybody wanted them, or as long as any could come.
     Done,
     /// Nothing came for too long.
     TimedOut,
-    /// Nothing can come.
-    Finished,
 }
 
 struct Reading {
@@ -130,8 +129,8 @@ struct Reading {
     /// Whether something was printed since this was last looked at.
     has_progress: bool,
     output: io::Result<()>,
-    /// The last partition from which nothing more comes, and why.
-    ended: Option<Notice>,
+    /// The partitions from which nothing more comes.
+    ended: u32,
 }
 
 impl Reading {
@@ -151,7 +150,7 @@ impl Reading {
                 continue;
             }
             if subscriber.is_finished() {
-                return Ok(End::Finished);
+                break;
             }
             self.output = self.printer.flush();
             if self.output.is_err() || self.printer.is_abandoned() {
@@ -195,13 +194,10 @@ impl Reading {
                 self.has_progress = true;
                 self.output = self.printer.loss(origin.partition, from, to, cause);
             }
-            // The last one is the command's own end.
-            kind if kind.is_final() => {
-                if let Some(Notice { origin, kind }) = self.ended.replace(notice) {
-                    self.printer.notice(origin.partition, &kind);
-                }
+            kind => {
+                self.ended += u32::from(kind.is_final());
+                self.printer.notice(origin.partition, &kind);
             }
-            kind => self.printer.notice(origin.partition, &kind),
         }
     }
 }

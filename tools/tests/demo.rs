@@ -1,6 +1,7 @@
 //! `tickcast demo` as users run it: what it prints, and what it leaves behind when it is killed.
 
 use std::fs;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -129,7 +130,8 @@ fn assert_verified(output: &Output, place: &Path) -> String {
 fn play_file(file: &str) -> Option<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(file);
     if !path.exists() {
-        println!("skipped: {} is not there", path.display());
+        // Not by `eprintln!`, which is not shown of a test that passes.
+        let _ = writeln!(io::stderr(), "skipped: {} is not there", path.display());
         return None;
     }
     let place = place();
@@ -199,12 +201,18 @@ fn killed_it_leaves_no_children_and_no_bus() {
 
 #[test]
 fn interrupted_from_a_terminal_it_leaves_no_children_and_no_bus() {
-    let place = place();
-    let playing = Playing::start(place.path(), "600");
-    let pid = playing.pid;
-    send("INT", -i64::from(pid));
-    assert!(!playing.wait().status.success());
-    wait_until_nothing_is_left(place.path(), pid);
+    // To the process group, as the terminal does; to the process, as `kill` does.
+    for (signal, sign) in [("INT", -1), ("TERM", 1)] {
+        let place = place();
+        let playing = Playing::start(place.path(), "600");
+        let pid = playing.pid;
+        send(signal, sign * i64::from(pid));
+        let output = playing.wait();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "tickcast: interrupted\n");
+        assert_eq!(names_in(place.path()), [""; 0], "the bus is removed");
+        assert_eq!(children(pid), [0; 0], "the children are gone");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use loom::thread;
 
 use super::{Log, Outcomes, explore, publish_wide, take};
+use crate::log::block::BLOCK_BYTES;
 use crate::log::lane::{Lane, StartAt};
 use crate::log::seat::Seat;
 use crate::log::writer::Writer;
@@ -84,16 +85,19 @@ fn a_joiner_takes_the_slot_of_a_dead_one() {
 #[test]
 fn a_joiner_takes_the_slot_of_one_that_left_while_another_leaves() {
     let outcomes = [&STARTS[..3], &["the writer waits", "the writer goes on"]].concat();
-    explore(&outcomes, |seen| {
+    let seen = Outcomes::of(&outcomes);
+    // One preemption, of the joiner: the others need none to be where it matters.
+    seen.explore(1, |seen| {
         let log = Log::new();
         let (mut earlier, mut other) = (log.seat(0), log.seat(1));
         for seat in [&mut earlier, &mut other] {
             seat.join(0).expect("nothing was reserved yet");
         }
         let mut writer = full(&log);
-        for seat in [&mut earlier, &mut other] {
-            seat.store(log.ring.bytes_len(), 4);
-        }
+        other.store(log.ring.bytes_len(), 4);
+        // Further on than where the joiner starts: who still sees this finds a cursor that goes
+        // back when it looks again.
+        earlier.store(BLOCK_BYTES, 1);
         earlier.leave();
         let seat = log.seat(0);
         let writing = thread::spawn({
@@ -106,6 +110,7 @@ fn a_joiner_takes_the_slot_of_one_that_left_while_another_leaves() {
         writing.join().expect("the writer does not panic");
         leaving.join().expect("leaving does not panic");
     });
+    seen.check();
 }
 
 #[test]

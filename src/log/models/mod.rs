@@ -37,8 +37,8 @@ use crate::sync::Ordering;
 
 /// Preemptions that a model explores. The races here are between two threads, and each needs one
 /// thread to be stopped between two of its steps while the other runs, and that one to be stopped
-/// as well: two. A third would multiply the time by ten; what is left out are races that need a
-/// thread to be stopped twice within one operation.
+/// as well: two. A third makes two to twenty times as many executions; what is left out are races
+/// that need a thread to be stopped twice within one operation.
 const PREEMPTIONS: usize = 2;
 
 const LOG_ID: LogId = LogId([7, 9]);

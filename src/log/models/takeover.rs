@@ -15,6 +15,7 @@ use crate::log::reader::Reader;
 use crate::log::takeover::Takeover;
 use crate::log::walk;
 use crate::log::writer::Writer;
+use crate::sync::Ordering;
 
 /// Messages that are there before the life that ends.
 const BEFORE: u64 = 5;
@@ -74,6 +75,8 @@ fn lives(log: &Log, mut writer: Writer, publish: Publish, first: u64, second: u6
     assert!(next == BEFORE + 1 || (next == BEFORE && !published));
     // The claim stands where lines were cleared ahead already, so only undoing it clears them.
     publish_after_claim(&mut writer).expect("nobody gates");
+    let mut witness = Follower::new(log);
+    while witness.poll() {}
     publish_tick(&mut writer).expect("nobody gates");
     [published, taken_over]
 }
@@ -90,8 +93,12 @@ fn check_blocks(log: &Log) {
             starts.push(position - block_start(number));
             true
         });
+        let place = u64::from(header.first_message);
         if let Some(first) = starts.first() {
-            assert_eq!(*first, u64::from(header.first_message), "where messages start");
+            assert_eq!(*first, place, "where messages start");
+        } else if place != 0 {
+            let word = ring.load(block_start(number) + place, Ordering::Relaxed);
+            assert!(CommitWord(word).is_committed(), "a frame lies across where messages start");
         }
         train_open = tail.expect("the log is sound").expect("nobody enters").train_open;
     }

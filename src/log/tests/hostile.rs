@@ -176,7 +176,6 @@ fn each_impossible_frame_is_named_as_damage() {
     let word = |length, kind| CommitWord::new(5, length, kind, 0);
     let message = word(40, Kind::Message);
     let kinds = [0, 9, 15].map(|kind| CommitWord(message.0 & !(0xf << 56) | kind << 56));
-    let last = CommitWord::new(u64::MAX, 40, Kind::Message, 0);
     // From which offset on, the frame, what lies behind it.
     let mut cases = kinds.map(|word| (5, word, [0; 3])).to_vec();
     cases.extend([
@@ -189,7 +188,6 @@ fn each_impossible_frame_is_named_as_damage() {
         (5, word(24, Kind::Gap), [4, 6, 0]),
         (5, word(24, Kind::Gap), [5, 4, 0]),
         (5, word(24, Kind::Gap), [5, u64::MAX, 0]),
-        (u64::MAX, last, [0; 3]),
     ]);
     for (offset, word, behind) in cases {
         let log = crafted(offset, &[(word, behind)]);

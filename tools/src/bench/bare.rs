@@ -14,6 +14,7 @@ use super::rounds::{Yardstick, interleave};
 use super::shared::Line;
 use super::spin::BlockError;
 use super::{BLOCK_SAMPLES, OVERSUBSCRIBED_SHARE};
+use crate::interrupt::Interrupt;
 
 /// How long it is measured, not counting a first round that only warms up.
 const DURATION: Duration = Duration::from_millis(200);
@@ -22,14 +23,15 @@ const DURATION: Duration = Duration::from_millis(200);
 /// cores that this process may use.
 ///
 /// # Errors
-/// When a side cannot be pinned to its core, or is kept from it for seconds.
-pub(crate) fn bare_handoff() -> Result<Latency> {
+/// When a side cannot be pinned to its core, or is kept from it for seconds, or the user wants an
+/// end.
+pub(crate) fn bare_handoff(interrupt: &Interrupt) -> Result<Latency> {
     // A thread of its own: the caller stays free to run on any core.
-    thread::scope(|scope| scope.spawn(measure).join())
+    thread::scope(|scope| scope.spawn(|| measure(interrupt)).join())
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn measure() -> Result<Latency> {
+fn measure(interrupt: &Interrupt) -> Result<Latency> {
     let cores = Cores::choose()?;
     cores::pin(cores.near)?;
     let clock = Clock::measure()?;
@@ -41,7 +43,7 @@ fn measure() -> Result<Latency> {
             contender::<1>(scope, "bare hand-off, pausing", &lines, cores.far),
         ];
         let mut yardstick = Yardstick { variants, samples: BLOCK_SAMPLES / share, clock };
-        interleave(DURATION, &mut yardstick, 0, |_| Ok(()))
+        interleave(DURATION, interrupt, &mut yardstick, 0, |_| Ok(()))
     })?;
     rounds.sort_by(|one, other| one.handoff_ns.total_cmp(&other.handoff_ns));
     let middle = rounds.get(rounds.len() / 2).context("no round of the hand-off was finished")?;
@@ -95,7 +97,7 @@ mod tests {
 
     #[test]
     fn it_is_measured_and_the_threads_end() {
-        let latency = bare_handoff().unwrap();
+        let latency = bare_handoff(&Interrupt::default()).unwrap();
         assert!(latency.samples > 0 && latency.p50_ns.is_some(), "{latency:?}");
     }
 }

@@ -8,6 +8,7 @@ mod bus_round_trip;
 mod bus_stream;
 mod cores;
 mod fanout;
+mod goal;
 mod handoff;
 mod lineup;
 mod peer;
@@ -33,6 +34,7 @@ use serde::Serialize;
 use block::Clock;
 use cores::Cores;
 use fanout::{FANOUT_COLUMNS, judge_fanout};
+use goal::{FANOUT_GOALS, FLOW_GOALS, LATENCY_GOALS};
 use lineup::{Child, Layout, NearOnBus, fan_outs};
 use report::{Report, Subject};
 use rounds::{Yardstick, interleave};
@@ -40,6 +42,7 @@ use shared::Shared;
 use temporary_bus::TemporaryBus;
 use verdict::{FLOW_COLUMNS, LATENCY_COLUMNS, judge_flow, judge_latency};
 
+use crate::interrupt::Interrupt;
 pub(crate) use bare::bare_handoff;
 pub(crate) use cores::pin;
 pub(crate) use peer::PEER_COMMAND;
@@ -66,7 +69,7 @@ pub(crate) struct Options {
 /// Measures round trips, prints the report.
 ///
 /// # Errors
-/// When a side fails, or the report cannot be written.
+/// When a side fails, the user wants an end, or the report cannot be written.
 pub(crate) fn latency(options: &Options) -> Result<()> {
     let setup = Setup::new()?;
     let layout = Layout::of(&setup.shared)?;
@@ -76,9 +79,10 @@ pub(crate) fn latency(options: &Options) -> Result<()> {
     let clock = setup.clock;
     let mut yardstick = Yardstick { variants: layout.handoffs(&child), samples, clock };
     let mut contenders = layout.round_trippers(&child, on_bus.round_trip);
-    let rounds = interleave(options.duration, &mut yardstick, contenders.len(), |at| {
-        contenders[at].block(samples, &clock)
-    })?;
+    let rounds =
+        interleave(options.duration, &setup.interrupt, &mut yardstick, contenders.len(), |at| {
+            contenders[at].block(samples, &clock)
+        })?;
     let names = contenders.iter().map(|contender| contender.name).chain(["closing hand-off"]);
     let subject = Subject {
         title: "round trips, timed one by one",
@@ -87,6 +91,7 @@ pub(crate) fn latency(options: &Options) -> Result<()> {
         preemptions: setup.preemptions(&child)?,
         contenders: names.collect(),
         columns: &LATENCY_COLUMNS,
+        goals: &LATENCY_GOALS,
     };
     deliver(&Report::new(subject, rounds, judge_latency), options)
 }
@@ -94,7 +99,7 @@ pub(crate) fn latency(options: &Options) -> Result<()> {
 /// Measures streams, prints the report.
 ///
 /// # Errors
-/// When a side fails, or the report cannot be written.
+/// When a side fails, the user wants an end, or the report cannot be written.
 pub(crate) fn throughput(options: &Options) -> Result<()> {
     let setup = Setup::new()?;
     let layout = Layout::of(&setup.shared)?;
@@ -105,9 +110,10 @@ pub(crate) fn throughput(options: &Options) -> Result<()> {
     let mut yardstick = Yardstick { variants: layout.handoffs(&child), samples, clock };
     let (parts, mut contenders): (Vec<_>, Vec<_>) =
         layout.streamers(&child, setup.cores.far, on_bus.streams)?.into_iter().unzip();
-    let rounds = interleave(options.duration, &mut yardstick, contenders.len(), |at| {
-        contenders[at].block(messages)
-    })?;
+    let rounds =
+        interleave(options.duration, &setup.interrupt, &mut yardstick, contenders.len(), |at| {
+            contenders[at].block(messages)
+        })?;
     let subject = Subject {
         title: "streams of messages with 48 bytes of payload (rtrb: items of 64 bytes)",
         cores: setup.cores,
@@ -115,6 +121,7 @@ pub(crate) fn throughput(options: &Options) -> Result<()> {
         preemptions: setup.preemptions(&child)?,
         contenders: contenders.iter().map(|contender| contender.name).collect(),
         columns: &FLOW_COLUMNS,
+        goals: &FLOW_GOALS,
     };
     deliver(&Report::new(subject, rounds, |round| judge_flow(round, &parts)), options)
 }
@@ -122,7 +129,7 @@ pub(crate) fn throughput(options: &Options) -> Result<()> {
 /// Measures what subscribers cost a publisher, prints the report.
 ///
 /// # Errors
-/// When a side fails, or the report cannot be written.
+/// When a side fails, the user wants an end, or the report cannot be written.
 pub(crate) fn fanout(options: &Options) -> Result<()> {
     let setup = Setup::new()?;
     let layout = Layout::of(&setup.shared)?;
@@ -132,9 +139,10 @@ pub(crate) fn fanout(options: &Options) -> Result<()> {
     let clock = setup.clock;
     let mut yardstick = Yardstick { variants: layout.handoffs(&child), samples, clock };
     let mut contenders = fan_outs(&child, on_bus.fan_outs);
-    let rounds = interleave(options.duration, &mut yardstick, contenders.len(), |at| {
-        contenders[at].block(messages)
-    })?;
+    let rounds =
+        interleave(options.duration, &setup.interrupt, &mut yardstick, contenders.len(), |at| {
+            contenders[at].block(messages)
+        })?;
     let subject = Subject {
         title: "the publisher's cost of a message with 48 bytes of payload, by subscribers that one \
                 thread polls; waiting for them does not count",
@@ -143,6 +151,7 @@ pub(crate) fn fanout(options: &Options) -> Result<()> {
         preemptions: setup.preemptions(&child)?,
         contenders: contenders.iter().map(|contender| contender.name).collect(),
         columns: &FANOUT_COLUMNS,
+        goals: &FANOUT_GOALS,
     };
     deliver(&Report::new(subject, rounds, judge_fanout), options)
 }
@@ -161,6 +170,7 @@ pub(crate) fn play_far_side(core: usize, shared: &Path) -> Result<()> {
 
 /// What every run needs.
 struct Setup {
+    interrupt: Interrupt,
     cores: Cores,
     clock: Clock,
     shared: Shared,
@@ -169,11 +179,13 @@ struct Setup {
 
 impl Setup {
     fn new() -> Result<Self> {
+        // First: from here on an interrupt leaves time to remove the bus.
+        let interrupt = Interrupt::install()?;
         let cores = Cores::choose()?;
         cores::pin(cores.near)?;
         let clock = Clock::measure()?;
         let shared = Shared::create(Layout::LINES)?;
-        Ok(Self { cores, clock, shared, bus: TemporaryBus::create()? })
+        Ok(Self { interrupt, cores, clock, shared, bus: TemporaryBus::create()? })
     }
 
     fn child<'a>(&'a self, layout: &Layout<'a>) -> Result<Child<'a>> {

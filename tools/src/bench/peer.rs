@@ -5,6 +5,7 @@
 //! That a block was begun and finished is told by two words in shared memory, without a system call.
 use std::env;
 use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -151,6 +152,8 @@ impl<'a> Peer<'a> {
             .arg(PEER_COMMAND)
             .arg(core.to_string())
             .arg(shared)
+            // An interrupt from the terminal is for the parent, which ends this one between blocks.
+            .process_group(0)
             .stdin(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {} {PEER_COMMAND}", binary.display()))?;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::block::Clock;
 use super::cores::Cores;
+use super::goal::Goal;
 use super::rounds::Round;
 use super::statistics::Spread;
 use super::verdict::{Judged, Regime, Row, summarise};
@@ -61,6 +62,7 @@ pub(crate) struct Subject {
     pub(crate) preemptions: u64,
     pub(crate) contenders: Vec<&'static str>,
     pub(crate) columns: &'static [&'static str],
+    pub(crate) goals: &'static [Goal],
 }
 
 impl<B> Report<B> {
@@ -80,10 +82,10 @@ impl<B> Report<B> {
             .map(|round| (round.round.handoff_ns, &round.judged[..]))
             .collect();
         let summary = Summary {
-            regimes: summarise(&settled, &subject.contenders, subject.columns.len()),
+            regimes: summarise(&settled, &subject.contenders, subject.columns.len(), subject.goals),
             rounds_unsettled: rounds.len() - settled.len(),
         };
-        let Subject { title, cores, clock, preemptions, contenders, columns } = subject;
+        let Subject { title, cores, clock, preemptions, contenders, columns, .. } = subject;
         Self {
             title,
             command: env::args().collect(),
@@ -149,6 +151,7 @@ impl<B> Display for Report<B> {
                  ({min:.1} to {max:.1})"
             )?;
             self.table(out, &regime.rows)?;
+            regime.goals.iter().try_for_each(|outcome| writeln!(out, "{outcome}"))?;
         }
         let rare = self.summary.regimes.iter().filter(|regime| !shown(regime));
         let hidden: usize = rare.map(|regime| regime.handoff_ns.blocks).sum();
@@ -204,6 +207,7 @@ fn cell(spread: Spread) -> String {
 mod tests {
     use super::*;
     use crate::bench::block::Latency;
+    use crate::bench::goal::LATENCY_GOALS;
     use crate::bench::verdict::{LATENCY_COLUMNS, judge_latency};
 
     fn report(cores: Cores) -> Report<Latency> {
@@ -224,8 +228,9 @@ mod tests {
             cores,
             clock: Clock { cost_ns: 20.0, tick_ns: 1.0 },
             preemptions: 7,
-            contenders: vec!["own", "bare hand-off, again"],
+            contenders: vec!["bus", "bare hand-off, again"],
             columns: &LATENCY_COLUMNS,
+            goals: &LATENCY_GOALS,
         };
         let rounds = vec![
             round(100.0, 110.0, 100.0),
@@ -244,6 +249,9 @@ mod tests {
         assert!(text.contains("1.100 [1.100 1.100]"), "{text}");
         assert!(text.contains("1.250 [1.250 1.250]"), "{text}");
         assert!(text.contains("1 rounds left out"), "{text}");
+        let goal = "goal: bus p50 at most 1.10 x bare hand-off";
+        assert!(text.contains(&format!("{goal}: 1.100, met")), "{text}");
+        assert!(text.contains(&format!("{goal}: 1.250, missed")), "{text}");
         assert!(!text.contains("OVERSUBSCRIBED"), "{text}");
         let text = report(Cores { near: 3, far: 3 }).to_string();
         assert!(text.contains("OVERSUBSCRIBED"), "{text}");
@@ -258,5 +266,6 @@ mod tests {
         assert_eq!(json["rounds"][3]["settled"], false);
         assert_eq!(json["summary"]["rounds_unsettled"], 1);
         assert_eq!(json["summary"]["regimes"][0]["rows"][0]["blocks_invalid"], 1);
+        assert_eq!(json["summary"]["regimes"][1]["goals"][0]["met"], false);
     }
 }

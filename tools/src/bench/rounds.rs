@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::block::{Clock, Latency, RoundTripper};
 use super::statistics::same_regime;
+use crate::interrupt::Interrupt;
 
 /// One round; `B` is what a block of a contender yields.
 #[derive(Debug, Serialize)]
@@ -54,9 +55,10 @@ impl Yardstick<'_> {
 /// number 0 to `contenders`; each round begins with another of them.
 ///
 /// # Errors
-/// When a block fails.
+/// When a block fails, or the user wants an end.
 pub(crate) fn interleave<B>(
     duration: Duration,
+    interrupt: &Interrupt,
     yardstick: &mut Yardstick<'_>,
     contenders: usize,
     mut block: impl FnMut(usize) -> Result<B>,
@@ -64,9 +66,11 @@ pub(crate) fn interleave<B>(
     let mut rounds = Vec::new();
     let mut start = None;
     for first in 0.. {
+        interrupt.check()?;
         let Some((variant, opening, handoff_ns)) = yardstick.open()? else { break };
         let mut blocks: Vec<Option<B>> = (0..contenders).map(|_| None).collect();
         for at in (0..contenders).map(|next| (first + next) % contenders) {
+            interrupt.check()?;
             blocks[at] = Some(block(at)?);
         }
         let closing = yardstick.variants[variant].block(yardstick.samples, &yardstick.clock)?;

@@ -2,6 +2,7 @@
 use serde::Serialize;
 
 use super::block::{Flow, Latency};
+use super::goal::{Goal, Outcome};
 use super::lineup::Part;
 use super::rounds::Round;
 use super::statistics::{self, Spread};
@@ -69,6 +70,7 @@ pub(crate) struct Regime {
     /// The medians of its bare hand-offs, in ns.
     pub(crate) handoff_ns: Spread,
     pub(crate) rows: Vec<Row>,
+    pub(crate) goals: Vec<Outcome>,
 }
 
 /// One contender in one regime.
@@ -88,6 +90,7 @@ pub(crate) fn summarise(
     rounds: &[(f64, &[Judged])],
     names: &[&'static str],
     columns: usize,
+    goals: &[Goal],
 ) -> Vec<Regime> {
     let handoffs_ns: Vec<f64> = rounds.iter().map(|round| round.0).collect();
     let regime = |members: Vec<usize>| {
@@ -106,7 +109,9 @@ pub(crate) fn summarise(
             }
         };
         let handoff_ns = Spread::of(members.iter().map(|&round| handoffs_ns[round]).collect())?;
-        Some(Regime { handoff_ns, rows: names.iter().enumerate().map(row).collect() })
+        let rows: Vec<Row> = names.iter().enumerate().map(row).collect();
+        let goals = goals.iter().map(|goal| goal.judge(&rows)).collect();
+        Some(Regime { handoff_ns, rows, goals })
     };
     statistics::regimes(&handoffs_ns).into_iter().filter_map(regime).collect()
 }
@@ -170,7 +175,7 @@ mod tests {
             .into_iter()
             .zip(blocks.iter().map(|b| &b[..]))
             .collect();
-        let regimes = summarise(&rounds, &["one"], 1);
+        let regimes = summarise(&rounds, &["one"], 1, &[]);
         assert_eq!(regimes.len(), 2);
         let row = &regimes[0].rows[0];
         assert_eq!((row.blocks_valid, row.blocks_invalid, row.count), (3, 1, 30));

@@ -26,6 +26,7 @@ use tickcast::runtime::clock;
 use tickcast::{Bus, Topic};
 
 use crate::bench::{bare_handoff, pin};
+use crate::interrupt::{Interrupt, Interrupted};
 use child::Peer;
 use latency::Distribution;
 use places::{Places, strategy};
@@ -74,15 +75,18 @@ pub(crate) struct SubscriberOptions {
 /// Plays, verifies, measures, prints the table.
 ///
 /// # Errors
-/// When a part cannot be set up, or a subscriber did not get every message in order.
+/// When a part cannot be set up, a subscriber did not get every message in order, or the user wants
+/// an end.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    // First: from here on an interrupt leaves time to remove the bus.
+    let interrupt = Interrupt::install()?;
     let tape = match &options.input {
         Some(path) => Tape::read(path)?,
         None => Tape::generated(),
     };
     let places = Places::choose()?;
     introduce(&tape, &places, options)?;
-    let before = half_handoff();
+    let before = half_handoff(&interrupt)?;
 
     // The children come first: from the bus's first moment on there is somebody who removes it.
     let name = format!("demo-{}", process::id());
@@ -92,12 +96,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let bus = TemporaryBus::create(&name)?;
     peers.iter_mut().try_for_each(Peer::tidy_up)?;
     let topic = bus.0.topic(TOPIC).create().context("cannot make the topic")?;
-    let (performance, outcomes) = play(options, &tape, &topic, &places, &mut peers)?;
+    let (performance, outcomes) = play(options, &tape, &topic, &places, &mut peers, &interrupt)?;
     drop(peers);
     drop(topic);
     drop(bus);
 
-    let after = half_handoff();
+    let after = half_handoff(&interrupt)?;
     let played = Played::of(&tape, performance.messages);
     let flooded = performance.messages - paced(options);
     let row = |(name, outcome): (String, Outcome)| Row {
@@ -137,6 +141,7 @@ fn play(
     topic: &Topic,
     places: &Places,
     peers: &mut [Peer],
+    interrupt: &Interrupt,
 ) -> Result<(Performance, Vec<(String, Outcome)>)> {
     let paced = paced(options);
     let flood = Duration::from_secs(options.seconds);
@@ -159,7 +164,7 @@ fn play(
 
         let publisher = topic.publisher(0).context("cannot publish")?;
         let core = places.core(0);
-        let mut player = Player { publisher, tape, idle: strategy(core), sent: &sent };
+        let mut player = Player { publisher, tape, idle: strategy(core), sent: &sent, interrupt };
         let playing = scope.spawn(move || {
             core.map_or(Ok(()), pin)?;
             let performance = player.play(paced, flood)?;
@@ -244,16 +249,20 @@ impl Drop for TemporaryBus {
 
 /// Half a round trip of the bare hand-off. It is the physical limit and no part of the bus, so a
 /// machine on which it cannot be measured still gets its table.
-fn half_handoff() -> Result<Distribution, String> {
-    let trip = bare_handoff().map_err(|error| format!("{error:#}"))?;
+///
+/// # Errors
+/// When the user wants an end.
+fn half_handoff(interrupt: &Interrupt) -> Result<Result<Distribution, String>, Interrupted> {
+    let trip = bare_handoff(interrupt);
+    interrupt.check()?;
     let half = |ns: Option<f64>| ns.map(|ns| ns / 2.0);
-    Ok(Distribution {
+    Ok(trip.map_err(|error| format!("{error:#}")).map(|trip| Distribution {
         samples: trip.samples,
         p50_ns: half(trip.p50_ns),
         p99_ns: half(trip.p99_ns),
         p99_9_ns: half(trip.p99_9_ns),
         max_ns: None,
-    })
+    }))
 }
 
 /// What one look at the clock costs that latencies are taken by: on average, when undisturbed.

@@ -11,6 +11,7 @@ use tickcast::{Publisher, TryPublishError};
 
 use super::latency::{Distribution, Latencies};
 use super::tape::Tape;
+use crate::interrupt::Interrupt;
 
 /// Messages a second while latency is measured.
 pub(super) const RATE_PER_S: u64 = 20_000;
@@ -35,6 +36,7 @@ pub(super) struct Player<'a> {
     pub(super) idle: IdleStrategy,
     /// Messages sent so far, for others to look at.
     pub(super) sent: &'a AtomicU64,
+    pub(super) interrupt: &'a Interrupt,
 }
 
 /// How the playing went.
@@ -56,7 +58,7 @@ impl Player<'_> {
     /// is worth a notice.
     ///
     /// # Errors
-    /// When a subscriber stops reading, or the bus is removed.
+    /// When a subscriber stops reading, the bus is removed, or the user wants an end.
     pub(super) fn play(&mut self, paced: u64, flood: Duration) -> Result<Performance> {
         let watch = ClockWatch::start();
         let lateness = self.pace(paced)?;
@@ -73,6 +75,7 @@ impl Player<'_> {
         let mut lateness = Latencies::new()?;
         let start_ns = clock::now_ns() + LEAD_NS;
         for offset in 0..messages {
+            self.interrupt.check()?;
             let due_ns = start_ns + offset * INTERVAL_NS;
             lateness.record(self.wait_until(due_ns) - due_ns);
             self.send(due_ns, offset)?;
@@ -87,6 +90,7 @@ impl Player<'_> {
         let mut offset = from;
         let mut end = None;
         while end.is_none_or(|end| offset < end) {
+            self.interrupt.check()?;
             let timestamp_ns = clock::now_ns();
             let burst_end = (offset + FLOOD_BURST).min(end.unwrap_or(u64::MAX));
             while offset < burst_end {
@@ -132,6 +136,7 @@ impl Player<'_> {
                 let seconds = STALL_TIMEOUT.as_secs();
                 bail!("{error}, but has read nothing for {seconds} s: see whether it is stopped");
             }
+            self.interrupt.check()?;
             idle.idle(0);
             match self.publisher.try_publish(timestamp_ns, self.tape.message(offset)) {
                 Ok(_) => return Ok(()),

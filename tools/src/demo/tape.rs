@@ -173,13 +173,17 @@ mod tests {
         let tape = read(&long.repeat(BYTES_MAX / 0x8000 + 1)).unwrap();
         assert_eq!(tape.bytes(), BYTES_MAX as u64);
         assert!(tape.about()[1].starts_with("TRUNCATED"), "{:?}", tape.about());
-        let tape = read(b"\x00\x01a\x00").unwrap();
-        assert!(tape.about()[1].starts_with("INCOMPLETE"), "{:?}", tape.about());
+        for cut in [&b"\x00\x01a\x00"[..], b"\x00\x01a\x00\x00\x00\x01b"] {
+            let tape = read(cut).unwrap();
+            assert_eq!(tape.len(), 1);
+            assert!(tape.about()[1].starts_with("INCOMPLETE"), "{:?}", tape.about());
+        }
     }
 
     #[test]
     fn nothing_to_play_is_an_error() {
         assert!(read(b"").is_err());
+        assert!(read(b"\x00\x00\x00\x01a").is_err());
         assert!(read(b"\x00\x05abc").is_err());
     }
 }

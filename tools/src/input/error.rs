@@ -32,6 +32,18 @@ pub(crate) enum InputError {
         /// How many bytes of it there are.
         leftover_bytes: u64,
     },
+    /// A line is longer than a message can be.
+    LineTooLong {
+        /// Where the line starts.
+        position: u64,
+        /// The longest that is read.
+        bytes_max: u64,
+    },
+    /// Bytes follow the end of the session.
+    AfterEnd {
+        /// Where they start.
+        position: u64,
+    },
     /// A record is longer than is read.
     TooLong {
         /// Where the record starts.
@@ -67,6 +79,16 @@ impl fmt::Display for InputError {
                 f,
                 "the input ends inside a record: {leftover_bytes} bytes are left over at byte \
                  {position}; the messages before it are complete, wait for or fetch the rest"
+            ),
+            Self::LineTooLong { position, bytes_max } => write!(
+                f,
+                "the line at byte {position} is longer than {bytes_max} bytes, the longest message \
+                 of this topic: break it up, or publish to a topic with larger rings"
+            ),
+            Self::AfterEnd { position } => write!(
+                f,
+                "the session ends, by a length of zero, before byte {position}, but bytes follow: \
+                 the messages before it are complete, split the input there to read the rest"
             ),
             Self::TooLong { position, length_bytes } => write!(
                 f,

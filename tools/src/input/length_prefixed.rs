@@ -1,7 +1,7 @@
 //! Length-prefixed records, Nasdaq's BinaryFILE 1.00: change here how they are framed.
 //!
-//! Each message follows its length, a big-endian `u16`. Length 0 ends the session. A file may also
-//! just end after a record.
+//! Each message follows its length, a big-endian `u16`. Length 0 ends the session, and nothing may
+//! follow it. A file may also just end after a record.
 
 use std::ops::Range;
 
@@ -23,7 +23,11 @@ pub(super) fn next_message(
         _ => return Err(source.truncated(start)),
     };
     if length == 0 {
-        return Ok(None);
+        let position = source.position();
+        return match source.append(1, buffer)? {
+            0 => Ok(None),
+            _ => Err(InputError::AfterEnd { position }),
+        };
     }
     source.append_all(start, length, buffer)?;
     Ok(Some(LENGTH_BYTES..LENGTH_BYTES + length))

@@ -24,8 +24,9 @@ pub(crate) use datagram::Skipped;
 pub(crate) use error::InputError;
 use source::{READ_BUFFER_BYTES, Source};
 
-/// The longest line, record or captured packet that is read; longer ones are an error, told before
-/// any memory is taken for them.
+/// The longest captured packet that is read, and the longest line unless
+/// [`Input::line_bytes_max`] says otherwise. Longer ones are an error; no more memory than this is
+/// taken for them.
 const RECORD_BYTES_MAX: usize = 256 * 1024;
 
 /// How messages are told apart in a source.
@@ -54,6 +55,7 @@ pub(crate) struct Record<'a> {
 pub(crate) struct Input {
     source: Source,
     framing: Framing,
+    line_bytes_max: u64,
     buffer: Vec<u8>,
     skipped: Skipped,
     finished: bool,
@@ -110,10 +112,16 @@ impl Input {
         Ok(Self {
             source,
             framing,
+            line_bytes_max: RECORD_BYTES_MAX as u64,
             buffer: Vec::new(),
             skipped: Skipped::default(),
             finished: false,
         })
+    }
+
+    /// Reads lines of up to `bytes`, where the format is lines.
+    pub(crate) fn line_bytes_max(self, bytes: u64) -> Self {
+        Self { line_bytes_max: bytes, ..self }
     }
 
     /// The next message, or `None` at the end.
@@ -143,7 +151,9 @@ impl Input {
         let (source, buffer) = (&mut self.source, &mut self.buffer);
         loop {
             let packet = match &mut self.framing {
-                Framing::Lines => return located(lines::next_line(source, buffer)),
+                Framing::Lines => {
+                    return located(lines::next_line(source, self.line_bytes_max, buffer));
+                }
                 Framing::LengthPrefixed => {
                     return located(length_prefixed::next_message(source, buffer));
                 }

@@ -82,10 +82,10 @@ impl Source {
     /// Appends bytes up to and including a newline, at most `limit`; says how many there were.
     pub(super) fn append_line(
         &mut self,
-        limit: usize,
+        limit: u64,
         buffer: &mut Vec<u8>,
     ) -> Result<usize, InputError> {
-        let result = self.reader.by_ref().take(limit as u64).read_until(b'\n', buffer);
+        let result = self.reader.by_ref().take(limit).read_until(b'\n', buffer);
         self.advance(result.map(|bytes| bytes as u64)).map(|bytes| bytes as usize)
     }
 

@@ -72,7 +72,7 @@ fn ctrl_c_ends_a_publisher_that_waits_for_a_subscriber() {
     place.publish("pub md/x --create --ring-size 256KiB", b"");
     let subscriber = place.start("sub md/x --mode reliable");
     place.wait_for_stat("md/x", |stat| stat["subscribers"].as_array().unwrap().len() == 1);
-    subscriber.signal("STOP");
+    subscriber.stop();
     let mut publisher = place.start("pub md/x");
     // More than the ring holds; what does not fit there fits into the pipe.
     for _ in 0..14 {

@@ -1,6 +1,8 @@
 //! The command as its users run it: each test has a directory of buses of its own.
 
 mod ending;
+mod eviction;
+mod gap;
 mod help;
 mod loss;
 mod overview;

@@ -1,9 +1,10 @@
-//! A directory of buses of its own, and the command run in it.
+//! A directory of buses of its own, and the command, or a part of a test, run in it.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::thread;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
+use std::{env, fs, thread};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -25,6 +26,7 @@ pub(crate) struct Running {
     child: Guard,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
+    stderr: BufReader<ChildStderr>,
 }
 
 struct Guard(Child);
@@ -35,6 +37,25 @@ impl Drop for Guard {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Set where a test is run again for a part of it.
+const PART: &str = "TICKCAST_TEST_PART";
+
+/// Whether this process was started by [`Place::play_part`].
+pub(crate) fn is_part() -> bool {
+    env::var_os(PART).is_some()
+}
+
+/// A file of real data; where there is none, says that the test is skipped.
+pub(crate) fn data(file: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(file);
+    if path.exists() {
+        return Some(path);
+    }
+    // Not by `eprintln!`, which is not shown of a test that passes.
+    let _ = writeln!(io::stderr(), "skipped: {} is not there", path.display());
+    None
 }
 
 impl Place {
@@ -60,6 +81,19 @@ impl Place {
         outcome
     }
 
+    /// Runs the test of this name again, in a process that finds its buses here: what the library
+    /// does but the command does not.
+    pub(crate) fn play_part(&self, test: &str) {
+        let status = Command::new(env::current_exe().unwrap())
+            .args([test, "--exact", "--quiet"])
+            .env(PART, "1")
+            .env("TICKCAST_DIR", self.dir.path())
+            .stdout(Stdio::null())
+            .status();
+        assert!(status.unwrap().success());
+        assert!(fs::read_dir(self.dir.path()).unwrap().count() > 0, "there is no test {test}");
+    }
+
     /// Runs it and has it succeed.
     pub(crate) fn done(&self, arguments: &str) -> Vec<u8> {
         self.run(arguments).done()
@@ -81,7 +115,8 @@ impl Place {
             .unwrap();
         let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        Running { child: Guard(child), stdin, stdout }
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        Running { child: Guard(child), stdin, stdout, stderr }
     }
 
     /// Waits until somebody has made the topic.
@@ -135,6 +170,19 @@ impl Running {
         line
     }
 
+    pub(crate) fn error_line(&mut self) -> String {
+        let mut line = String::new();
+        self.stderr.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// Stops it, and waits until it stands still.
+    pub(crate) fn stop(&self) {
+        self.signal("STOP");
+        let path = format!("/proc/{}/stat", self.pid());
+        wait("a stopped process", || fs::read_to_string(&path).unwrap().contains(") T "));
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.0.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
@@ -146,21 +194,19 @@ impl Running {
 
     /// Closes the reading end of its standard output.
     pub(crate) fn stop_reading(self) -> Outcome {
-        let Self { mut child, stdin, stdout } = self;
+        let Self { mut child, stdin, stdout, stderr } = self;
         drop(stdout);
-        let mut stderr = child.0.stderr.take().unwrap();
-        let stderr = std::io::read_to_string(&mut stderr).unwrap();
+        let stderr = io::read_to_string(stderr).unwrap();
         drop(stdin);
         Outcome { code: child.0.wait().unwrap().code(), stdout: Vec::new(), stderr }
     }
 
     /// Waits for its end with its standard input open, if it was not closed before.
     pub(crate) fn outcome(self) -> Outcome {
-        let Self { mut child, stdin, mut stdout } = self;
-        let mut stderr = child.0.stderr.take().unwrap();
-        let stderr = thread::spawn(move || std::io::read_to_string(&mut stderr).unwrap());
+        let Self { mut child, stdin, mut stdout, stderr } = self;
+        let stderr = thread::spawn(move || io::read_to_string(stderr).unwrap());
         let mut rest = Vec::new();
-        std::io::Read::read_to_end(&mut stdout, &mut rest).unwrap();
+        stdout.read_to_end(&mut rest).unwrap();
         let code = child.0.wait().unwrap().code();
         drop(stdin);
         Outcome { code, stdout: rest, stderr: stderr.join().unwrap() }

@@ -1,11 +1,10 @@
 //! What is published is what is printed, in every format.
 
 use std::fs;
-use std::path::Path;
 
 use serde_json::json;
 
-use crate::place::{Place, json_lines};
+use crate::place::{Place, data, json_lines};
 
 const READ_ALL: &str = "--from earliest --timeout 0.2";
 
@@ -70,11 +69,8 @@ fn json_names_the_partition_where_there_are_several() {
 
 #[test]
 fn length_prefixed_records_keep_every_byte() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/itch/sample.itch");
-    let Ok(sample) = fs::read(&path) else {
-        println!("skipped: there is no {}", path.display());
-        return;
-    };
+    let Some(path) = data("itch/sample.itch") else { return };
+    let sample = fs::read(&path).unwrap();
     let place = Place::new();
     place
         .publish(&format!("pub md/itch --create --length-prefixed --file {}", path.display()), b"");
@@ -98,6 +94,18 @@ fn a_long_message_comes_back_whole() {
     line.push(b'\n');
     place.publish("pub md/x --create --ring-size 1MiB", &line);
     assert_eq!(place.done(&format!("sub md/x {READ_ALL}")), line);
+}
+
+#[test]
+fn a_line_may_be_as_long_as_the_topic_takes() {
+    let place = Place::new();
+    place.publish("pub md/x --create --ring-size 4MiB", b"");
+    // The longest message is a quarter of the ring.
+    let longest = vec![b'x'; 1 << 20];
+    place.publish("pub md/x", &longest);
+    assert!(place.done(&format!("sub md/x {READ_ALL} --format raw")) == longest);
+    let outcome = place.run_with("pub md/x", &[&longest[..], b"x\n"].concat());
+    outcome.failed(1, "is longer than 1048576 bytes, the longest message of this topic");
 }
 
 #[test]

@@ -61,6 +61,21 @@ fn a_bus_whose_topic_could_not_be_made_is_not_left_behind() {
 }
 
 #[test]
+fn nothing_is_made_for_a_partition_that_would_not_be_there() {
+    let place = Place::new();
+    for arguments in ["pub new/w/9 --create", "pub new/w/2 --create --partitions 2"] {
+        place.run(arguments).failed(1, "there is no partition");
+        assert_eq!(place.done("ls --json"), b"");
+        place.run("rm new").failed(1, "does not exist");
+    }
+    // What is there has as many partitions as it has.
+    place.publish("pub new/w --create --partitions 3 --ring-size 256KiB", b"");
+    place.publish("pub new/w/2 --create", b"two\n");
+    assert_eq!(place.done("sub new/w/2 --from earliest --count 1"), b"two\n");
+    place.run("pub new/w/3 --create").failed(1, "there is no partition 3");
+}
+
+#[test]
 fn a_partition_has_one_publisher() {
     let place = Place::new();
     let mut first = place.start("pub md/x --create --partitions 2 --ring-size 256KiB");
@@ -80,7 +95,9 @@ fn a_message_that_does_not_fit_fails_after_those_before_it() {
     let mut input = b"short\n".to_vec();
     input.extend([b'x'; 65_537]);
     let outcome = place.run_with("pub md/x --create --ring-size 256KiB", &input);
-    outcome.failed(1, "message 1 of the input to md/x/0: a message of 65537 bytes is too long");
+    let told =
+        "cannot read message 1 of the input to md/x/0: the line at byte 6 is longer than 65536";
+    outcome.failed(1, told);
     assert_eq!(place.done("sub md/x --from earliest --timeout 0"), b"short\n");
 }
 
@@ -90,4 +107,14 @@ fn a_record_that_is_cut_fails_after_those_before_it() {
     let outcome = place.run_with("pub md/x --create --length-prefixed", b"\0\x01a\0\x05b");
     outcome.failed(1, "ends inside a record");
     assert_eq!(place.done("sub md/x --from earliest --timeout 0"), b"a\n");
+}
+
+#[test]
+fn what_follows_the_end_of_a_session_fails_after_what_is_before_it() {
+    let place = Place::new();
+    let input = b"\0\x01a\0\0\0\x01b";
+    let outcome = place.run_with("pub md/x --create --length-prefixed", input);
+    outcome.failed(1, "before byte 5, but bytes follow");
+    place.publish("pub md/x --length-prefixed", b"\0\x01c\0\0");
+    assert_eq!(place.done("sub md/x --from earliest --timeout 0"), b"a\nc\n");
 }

@@ -1,6 +1,7 @@
 //! Real files and what is known about them. Skipped, with a word, where they are not at hand.
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -12,7 +13,8 @@ fn data(path: &str) -> Option<PathBuf> {
     if path.exists() {
         Some(path)
     } else {
-        println!("skipped: {} is not there", path.display());
+        // Not by `eprintln!`, which is not shown of a test that passes.
+        let _ = writeln!(io::stderr(), "skipped: {} is not there", path.display());
         None
     }
 }

@@ -26,7 +26,19 @@ fn a_line_may_be_as_long_as_the_limit() {
     let file = [&b"first\n"[..], &longest, b"x\nlast"].concat();
     let outcome = read(&file, Format::Lines);
     assert_eq!(outcome.payloads(), [b"first"]);
-    assert!(matches!(outcome.error, Some(InputError::TooLong { position: 6, .. })));
+    assert!(matches!(outcome.error, Some(InputError::LineTooLong { position: 6, .. })));
+
+    let limited = |bytes_max| {
+        let reader = BufReader::new(Cursor::new(file.clone()));
+        let input = Input::from_reader(Box::new(reader), Format::Lines).unwrap();
+        drain(input.line_bytes_max(bytes_max))
+    };
+    let outcome = limited(RECORD_BYTES_MAX as u64 + 1);
+    assert!(outcome.error.is_none());
+    assert_eq!(outcome.messages.len(), 3);
+    let error = limited(4).error.unwrap();
+    assert!(matches!(error, InputError::LineTooLong { position: 0, bytes_max: 4 }));
+    assert!(error.to_string().contains("longer than 4 bytes"), "{error}");
 }
 
 #[test]
@@ -35,8 +47,15 @@ fn length_prefixed_records_end_with_the_file_or_with_length_zero() {
     let file = length_prefixed(&messages);
     for format in [Format::Auto, Format::LengthPrefixed] {
         assert_eq!(read_whole(&file, format).payloads(), messages);
-        let ended = [&file[..], &[0, 0], b"\x00\x01z"].concat();
+        let ended = [&file[..], &[0, 0]].concat();
         assert_eq!(read_whole(&ended, format).payloads(), messages);
+        let followed = [&ended[..], b"\x00\x01z"].concat();
+        let outcome = read(&followed, format);
+        assert_eq!(outcome.payloads(), messages);
+        let end = ended.len() as u64;
+        assert!(
+            matches!(outcome.error, Some(InputError::AfterEnd { position }) if position == end)
+        );
         assert!(read_whole(b"", format).messages.is_empty());
     }
 }

@@ -120,6 +120,20 @@ impl Channel {
         limit: usize,
         handler: &mut impl FnMut(Event<'_>) -> R,
     ) -> Polled {
+        let polled = self.poll_up_to(limit, handler);
+        if polled.count > 0 && self.lane.has_moved() && self.lane.reader.is_drained() {
+            // Nothing is left to read: then the counters are exact.
+            self.sync();
+        }
+        polled
+    }
+
+    #[inline(always)]
+    fn poll_up_to<R: Into<Flow>>(
+        &mut self,
+        limit: usize,
+        handler: &mut impl FnMut(Event<'_>) -> R,
+    ) -> Polled {
         let mut count = 0;
         let origin = self.origin;
         while count < limit {
@@ -144,10 +158,6 @@ impl Channel {
                 }
                 count += consumed;
                 if self.lane.has_left_block() {
-                    self.sync();
-                }
-                if count == limit && self.lane.reader.is_drained() {
-                    // Nothing is left to read: then the counters are exact.
                     self.sync();
                 }
                 if flow != Flow::Next {

@@ -53,7 +53,8 @@ pub enum Order {
 struct Part {
     topic: Topic,
     partition: Option<u32>,
-    start_at: StartAt,
+    /// Where it starts, if elsewhere than the rest.
+    start_at: Option<StartAt>,
 }
 
 /// Settings for a subscriber: by default lossy, live, of all partitions, in order of arrival.
@@ -63,6 +64,7 @@ pub struct SubscriberBuilder {
     /// At least one.
     parts: Vec<Part>,
     mode: Mode,
+    start_at: StartAt,
     order: Order,
     idle: IdleStrategy,
 }
@@ -70,35 +72,18 @@ pub struct SubscriberBuilder {
 impl SubscriberBuilder {
     pub(crate) fn new(topic: Topic) -> SubscriberBuilder {
         SubscriberBuilder {
-            parts: vec![Part { topic, partition: None, start_at: StartAt::default() }],
+            parts: vec![Part { topic, partition: None, start_at: None }],
             mode: Mode::default(),
+            start_at: StartAt::default(),
             order: Order::default(),
             idle: IdleStrategy::default(),
         }
     }
 
     /// Adds another topic, or another part of the same one; its messages have the next
-    /// [`Origin::topic`]. It starts where the one before it starts, unless told otherwise.
-    ///
-    /// # Examples
-    /// Two partitions, each from an offset of its own:
-    /// ```no_run
-    /// # let topic = tickcast::Bus::open("md")?.open_topic("trades")?;
-    /// use tickcast::StartAt;
-    ///
-    /// let subscriber = topic
-    ///     .subscribe()
-    ///     .partition(0)
-    ///     .start_at(StartAt::Offset(17))
-    ///     .and(&topic)
-    ///     .partition(1)
-    ///     .start_at(StartAt::Offset(4))
-    ///     .open()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// [`Origin::topic`].
     pub fn and(mut self, topic: &Topic) -> SubscriberBuilder {
-        let start_at = self.last().start_at;
-        self.parts.push(Part { topic: topic.clone(), partition: None, start_at });
+        self.parts.push(Part { topic: topic.clone(), partition: None, start_at: None });
         self
     }
 
@@ -108,9 +93,29 @@ impl SubscriberBuilder {
         self
     }
 
-    /// Where the topic that was added last starts.
+    /// Only this partition of the topic that was added last, and from a place of its own.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let topic = tickcast::Bus::open("md")?.open_topic("trades")?;
+    /// use tickcast::StartAt;
+    ///
+    /// let subscriber = topic
+    ///     .subscribe()
+    ///     .partition_at(0, StartAt::Offset(17))
+    ///     .and(&topic)
+    ///     .partition_at(1, StartAt::Offset(4))
+    ///     .open()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn partition_at(mut self, partition: u32, start_at: StartAt) -> SubscriberBuilder {
+        self.last().start_at = Some(start_at);
+        self.partition(partition)
+    }
+
+    /// Where everything starts that was not given a place of its own.
     pub fn start_at(mut self, start_at: StartAt) -> SubscriberBuilder {
-        self.last().start_at = start_at;
+        self.start_at = start_at;
         self
     }
 
@@ -154,7 +159,8 @@ impl SubscriberBuilder {
             };
             for partition in (0..count).map(|at| first + at) {
                 let origin = Origin { topic: index as u32, partition };
-                channels.push(self.open_channel(&part.topic, origin, part.start_at)?);
+                let start_at = part.start_at.unwrap_or(self.start_at);
+                channels.push(self.open_channel(&part.topic, origin, start_at)?);
             }
         }
         Ok(Subscriber::new(channels, self.order, self.idle))

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 use std::{env, fs, thread};
 
@@ -26,7 +26,6 @@ pub(crate) struct Running {
     child: Guard,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
-    stderr: BufReader<ChildStderr>,
 }
 
 struct Guard(Child);
@@ -115,8 +114,7 @@ impl Place {
             .unwrap();
         let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        Running { child: Guard(child), stdin, stdout, stderr }
+        Running { child: Guard(child), stdin, stdout }
     }
 
     /// Waits until somebody has made the topic.
@@ -170,12 +168,6 @@ impl Running {
         line
     }
 
-    pub(crate) fn error_line(&mut self) -> String {
-        let mut line = String::new();
-        self.stderr.read_line(&mut line).unwrap();
-        line
-    }
-
     /// Stops it, and waits until it stands still.
     pub(crate) fn stop(&self) {
         self.signal("STOP");
@@ -194,7 +186,8 @@ impl Running {
 
     /// Closes the reading end of its standard output.
     pub(crate) fn stop_reading(self) -> Outcome {
-        let Self { mut child, stdin, stdout, stderr } = self;
+        let Self { mut child, stdin, stdout } = self;
+        let stderr = child.0.stderr.take().unwrap();
         drop(stdout);
         let stderr = io::read_to_string(stderr).unwrap();
         drop(stdin);
@@ -203,7 +196,8 @@ impl Running {
 
     /// Waits for its end with its standard input open, if it was not closed before.
     pub(crate) fn outcome(self) -> Outcome {
-        let Self { mut child, stdin, mut stdout, stderr } = self;
+        let Self { mut child, stdin, mut stdout } = self;
+        let stderr = child.0.stderr.take().unwrap();
         let stderr = thread::spawn(move || io::read_to_string(stderr).unwrap());
         let mut rest = Vec::new();
         stdout.read_to_end(&mut rest).unwrap();

@@ -95,7 +95,7 @@ impl Actor {
             "take" => self.take(words[1], number(2) as usize),
             "take-typed" => self.take_typed(number(1)),
             "refuse-batch" => {
-                drop(self.subscriber().batch().expect("no notice"));
+                let _batch = self.subscriber().batch().expect("no notice");
                 String::new()
             }
             "nothing" => self.nothing(words[1]),
@@ -196,6 +196,12 @@ impl Actor {
     /// `<bus> <mode> <start> <order> <topic>[/<partition>]...`
     fn subscribe(&mut self, words: &[&str]) -> String {
         let [bus, mode, start, order, topics @ ..] = words else { panic!("{words:?}") };
+        let mode = if *mode == "reliable" { Mode::Reliable } else { Mode::Lossy };
+        let start_at = match *start {
+            "live" => StartAt::Live,
+            "earliest" => StartAt::Earliest,
+            offset => StartAt::Offset(offset.parse().expect("an offset")),
+        };
         let mut builder = None;
         for wanted in topics {
             let (name, partition) = match wanted.split_once('/') {
@@ -204,7 +210,8 @@ impl Actor {
             };
             let topic = topic(bus, name);
             builder = Some(match builder {
-                None => topic.subscribe(),
+                // Those that are added start there, too.
+                None => topic.subscribe().start_at(start_at),
                 Some(builder) => tickcast::SubscriberBuilder::and(builder, &topic),
             });
             if let Some(partition) = partition {
@@ -212,12 +219,6 @@ impl Actor {
             }
         }
         let builder = builder.expect("at least one topic");
-        let mode = if *mode == "reliable" { Mode::Reliable } else { Mode::Lossy };
-        let start_at = match *start {
-            "live" => StartAt::Live,
-            "earliest" => StartAt::Earliest,
-            offset => StartAt::Offset(offset.parse().expect("an offset")),
-        };
         let order = match *order {
             "arrival" => Order::Arrival,
             hold => Order::Timestamp {
@@ -225,7 +226,7 @@ impl Actor {
             },
         };
         let idle = IdleStrategy::Sleep { sleep_ns_max: 1_000_000 };
-        match builder.mode(mode).start_at(start_at).order(order).idle(idle).open() {
+        match builder.mode(mode).order(order).idle(idle).open() {
             Ok(subscriber) => {
                 self.subscriber = Some(subscriber);
                 "subscribed".into()

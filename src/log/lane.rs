@@ -94,8 +94,10 @@ impl Lane {
         let reader = if is_waited_for {
             // SAFETY: the seat is active with its cursor at the start of the block that is read
             // first, and `join` made sure that the publisher honours it (edge `join`). The cursor
-            // is stored in `sync` only, from `Reader::position`. The publisher of a topic with
-            // this policy overwrites a block only when all cursors have passed it (edge `leave`).
+            // is stored in `sync` only, from `Reader::position`, and `give_up` retires the reader.
+            // The publisher of a topic with this policy overwrites a block only when all cursors
+            // have passed it (edge `leave`). All of this trusts whoever may write to the topic's
+            // files: a stray store to this seat's page makes the publisher go on without it.
             unsafe { Reader::in_place(ring.clone(), start) }
         } else {
             Reader::copied(ring.clone(), start)
@@ -196,10 +198,10 @@ impl Lane {
         is_edge(position) && reserved.saturating_sub(self.ring.bytes_len()) > position
     }
 
-    /// Gives the seat up: the publisher goes on without this subscription. Nothing may be read in
-    /// place any more.
+    /// Gives the seat up: the publisher goes on without this subscription, which reads no more.
     pub(crate) fn give_up(&mut self) {
         if let Some(mut seat) = self.seat.take() {
+            self.reader.retire();
             seat.leave();
         }
     }

@@ -119,6 +119,13 @@ impl Reader {
         self.due.unwrap_or_else(|| self.taken.get().map_or(self.offset, |taken| taken.offset))
     }
 
+    /// Reads nothing any more: goes to where no log ever comes.
+    pub(crate) fn retire(&mut self) {
+        self.settle();
+        self.train.clear();
+        self.position = block_start(block_of(u64::MAX));
+    }
+
     /// Goes on from the start of block `number` after an overrun: what is missing up to the first
     /// message that begins there is reported as lost.
     pub(crate) fn restart(&mut self, number: u64) {

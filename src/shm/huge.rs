@@ -90,6 +90,8 @@ fn writable(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]
@@ -122,7 +124,9 @@ mod tests {
         if let Some(mount) = HugeFs::find(1) {
             assert!(free_bytes(mount.page_bytes) > 0);
         } else {
-            println!("skipped: no hugetlbfs with free pages is mounted here");
+            // Not captured by the test harness, so that it is seen.
+            let why = "skipped: no hugetlbfs with free pages is mounted here";
+            writeln!(std::io::stderr(), "{why}").expect("somebody listens");
         }
     }
 }

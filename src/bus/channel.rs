@@ -121,9 +121,10 @@ impl Channel {
         handler: &mut impl FnMut(Event<'_>) -> R,
     ) -> Polled {
         let polled = self.poll_up_to(limit, handler);
-        if polled.count > 0 && self.lane.has_moved() && self.lane.reader.is_drained() {
-            // Nothing is left to read: then the counters are exact.
-            self.sync();
+        if polled.count > 0 {
+            // Stores to a line of its own, so that what others see of this subscriber is exact;
+            // nothing is looked at that a publisher writes.
+            self.store();
         }
         polled
     }
@@ -325,8 +326,17 @@ impl Channel {
         self.lane.reader.consume();
     }
 
-    /// Stores the cursor and the counters.
+    /// Stores the cursor and the counters, and looks whether the publisher still waits for them.
     fn sync(&mut self) {
+        self.store();
+        if let Err(stop) = self.lane.sync() {
+            self.stop(stop);
+        }
+    }
+
+    /// Stores the cursor and the counters.
+    #[inline]
+    fn store(&mut self) {
         if let Some(seat) = self.lane.seat() {
             let page = seat.page();
             if page.load(pages::cursor::MESSAGES, Ordering::Relaxed) != self.counters.messages.get()
@@ -340,9 +350,7 @@ impl Channel {
             }
             page.store(pages::cursor::LOST, self.counters.lost.get(), Ordering::Relaxed);
         }
-        if let Err(stop) = self.lane.sync() {
-            self.stop(stop);
-        }
+        self.lane.store();
     }
 
     /// Whether reading goes on.

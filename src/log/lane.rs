@@ -56,7 +56,7 @@ pub(crate) struct Lane {
     ring: Ring,
     publisher: Memory,
     /// Position at the last `sync`; `u64::MAX` before the first.
-    stored: u64,
+    synced: u64,
 }
 
 impl Lane {
@@ -94,7 +94,7 @@ impl Lane {
         let reader = if is_waited_for {
             // SAFETY: the seat is active with its cursor at the start of the block that is read
             // first, and `join` made sure that the publisher honours it (edge `join`). The cursor
-            // is stored in `sync` only, from `Reader::position`, and `give_up` retires the reader.
+            // is stored in `store` only, from `Reader::position`, and `give_up` retires the reader.
             // The publisher of a topic with this policy overwrites a block only when all cursors
             // have passed it (edge `leave`). All of this trusts whoever may write to the topic's
             // files: a stray store to this seat's page makes the publisher go on without it.
@@ -102,7 +102,7 @@ impl Lane {
         } else {
             Reader::copied(ring.clone(), start)
         };
-        Ok(Lane { reader, seat: Some(seat), ring, publisher, stored: u64::MAX })
+        Ok(Lane { reader, seat: Some(seat), ring, publisher, synced: u64::MAX })
     }
 
     /// A subscription that the publisher knows nothing of.
@@ -114,7 +114,7 @@ impl Lane {
             }
         };
         let reader = Reader::copied(ring.clone(), start);
-        Ok(Lane { reader, seat: None, ring, publisher, stored: u64::MAX })
+        Ok(Lane { reader, seat: None, ring, publisher, synced: u64::MAX })
     }
 
     /// Whether there is nothing to read and nothing for `sync` to store.
@@ -126,13 +126,13 @@ impl Lane {
     /// Whether there is anything new for `sync` to store.
     #[inline]
     pub(crate) fn has_moved(&mut self) -> bool {
-        self.reader.position() != self.stored
+        self.reader.position() != self.synced
     }
 
     /// Whether the reader has left the block for which the cursor was stored.
     #[inline]
     pub(crate) fn has_left_block(&mut self) -> bool {
-        block_of(self.reader.position()) != block_of(self.stored)
+        block_of(self.reader.position()) != block_of(self.synced)
     }
 
     /// Offset behind the last message that is committed now; `None` when that cannot be told, as the
@@ -147,11 +147,21 @@ impl Lane {
     /// # Errors
     /// [`Stop::Evicted`].
     pub(crate) fn sync(&mut self) -> Result<(), Stop> {
+        self.store();
+        self.synced = self.reader.position();
+        match &self.seat {
+            Some(seat) if seat.is_evicted() => Err(Stop::Evicted),
+            _ => Ok(()),
+        }
+    }
+
+    /// Stores the cursor: nothing is looked at that the publisher writes.
+    #[inline]
+    pub(crate) fn store(&mut self) {
         let position = self.reader.position();
-        self.stored = position;
-        let Some(seat) = &mut self.seat else { return Ok(()) };
-        seat.store(position, self.reader.offset());
-        if seat.is_evicted() { Err(Stop::Evicted) } else { Ok(()) }
+        if let Some(seat) = &mut self.seat {
+            seat.store(position, self.reader.offset());
+        }
     }
 
     /// Goes on after a stall: half a ring behind the head. False when the publisher was faster than

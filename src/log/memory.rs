@@ -152,6 +152,23 @@ impl Memory {
         value
     }
 
+    /// Asks for the line of word `index` to be brought here for writing, and does not wait.
+    #[inline(always)]
+    pub(crate) fn prefetch_for_write(&self, index: u64) {
+        let word = self.word(index);
+        #[cfg(all(not(loom), target_arch = "x86_64"))]
+        // SAFETY: a hint, which neither reads nor writes, at the address of a borrowed word.
+        unsafe {
+            std::arch::asm!(
+                "prefetchw [{}]",
+                in(reg) word,
+                options(nostack, preserves_flags, readonly)
+            );
+        }
+        #[cfg(any(loom, not(target_arch = "x86_64")))]
+        let _ = word;
+    }
+
     /// Writes one word.
     ///
     /// # Panics

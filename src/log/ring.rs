@@ -97,6 +97,11 @@ impl Ring {
         unsafe { self.memory.bytes(self.index(position), length) }
     }
 
+    #[inline(always)]
+    pub(crate) fn prefetch_for_write(&self, position: u64) {
+        self.memory.prefetch_for_write(self.index(position));
+    }
+
     /// Zeroes the line starts in `[from, to)`.
     #[inline(always)]
     pub(crate) fn clear_lines(&self, from: u64, to: u64) {

@@ -19,6 +19,10 @@ use crate::sync::Ordering;
 /// Largest payload of a message that is one frame, and of a claim: 65,392 bytes.
 pub(crate) const FRAME_PAYLOAD_BYTES_MAX: u64 = BLOCK_CAPACITY_BYTES - HEADER_BYTES;
 
+/// How far ahead the line is that is asked for after each commit: stores become visible in order, so
+/// the zeroing of a line that is still in a reader's cache would hold up the commit behind it.
+const PREFETCH_AHEAD_BYTES: u64 = 2 * CLEAR_AHEAD_BYTES;
+
 /// From this many offsets on a gap starts a new block, so that the 32 bits of the offset in two
 /// neighbouring commit words tell which comes first.
 const GAP_NEW_BLOCK: u64 = 1 << 31;
@@ -255,6 +259,7 @@ impl Writer {
             self.payload_bytes += length;
         }
         self.commit(at, CommitWord::new(self.offset, length, kind, 0));
+        self.ring.prefetch_for_write(end + PREFETCH_AHEAD_BYTES);
     }
 
     /// Edge `commit`: pairs with the acquire load of the commit word by every reader. All of the

@@ -97,7 +97,8 @@ impl Publisher {
     ///
     /// # Errors
     /// [`TryPublishError::Full`]: a reliable subscriber still needs what would be overwritten.
-    /// Under [`SlowSubscriber::EvictAfter`](crate::SlowSubscriber::EvictAfter) calls after the deadline go on without it.
+    /// Under [`SlowSubscriber::EvictAfter`](crate::SlowSubscriber::EvictAfter) calls after the
+    /// deadline go on without it.
     ///
     /// # Examples
     /// ```no_run

@@ -23,6 +23,7 @@ use crate::log::block::BLOCK_BYTES;
 use crate::log::lane::StartAt;
 use crate::log::last_control::last_control;
 use crate::log::pages;
+use crate::log::writer::FRAME_PAYLOAD_BYTES_MAX;
 use crate::runtime::Agent;
 use crate::shm::map::Access;
 use crate::sync::Ordering;
@@ -31,6 +32,9 @@ const MAGIC: u64 = u64::from_le_bytes(*b"TICKSEQ\x01");
 
 /// Most inputs: their list, and as many runs, fit into one control frame.
 const INPUTS_MAX: usize = 1024;
+
+// Four words, the next offset of each input, and three words for a run of each.
+const _: () = assert!(8 * (4 + 4 * INPUTS_MAX as u64) <= FRAME_PAYLOAD_BYTES_MAX);
 
 /// Some consecutive offsets of one input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -48,8 +48,9 @@ pub struct PartitionStat {
     pub subscribers: Vec<SubscriberStat>,
 }
 
-/// What a reliable subscriber has done so far, as of the last block that it left, or as of now when
-/// it has read everything.
+/// What a reliable subscriber has done so far: as of its last [`poll`](crate::Subscriber::poll), or,
+/// where it reads by batches or receives, as of the last block that it left or the last time that it
+/// found nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SubscriberStat {
     /// Its slot.

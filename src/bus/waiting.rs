@@ -3,8 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::runtime::IdleStrategy;
-use crate::runtime::{Idle, Step};
+use crate::runtime::{Idle, IdleStrategy, Step};
 
 /// A wait with an optional end.
 #[derive(Debug)]

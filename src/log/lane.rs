@@ -117,19 +117,19 @@ impl Lane {
         Ok(Lane { reader, seat: None, ring, publisher, synced: u64::MAX })
     }
 
-    /// Whether there is nothing to read and nothing for `sync` to store.
+    /// Whether there is nothing to read and nothing for `sync` to do.
     #[inline(always)]
     pub(crate) fn is_idle(&mut self) -> bool {
         self.reader.is_drained() && !self.has_moved()
     }
 
-    /// Whether there is anything new for `sync` to store.
+    /// Whether the reader has moved since the last `sync`.
     #[inline]
     pub(crate) fn has_moved(&mut self) -> bool {
         self.reader.position() != self.synced
     }
 
-    /// Whether the reader has left the block for which the cursor was stored.
+    /// Whether the reader has left the block of the last `sync`.
     #[inline]
     pub(crate) fn has_left_block(&mut self) -> bool {
         block_of(self.reader.position()) != block_of(self.synced)
@@ -142,7 +142,8 @@ impl Lane {
         Some(walk::tail(&self.ring, newest?).ok()??.resume.offset)
     }
 
-    /// Stores the cursor: on leaving a block, and when there is nothing to read.
+    /// Stores the cursor and looks whether the publisher still waits for it: on leaving a block, and
+    /// when there is nothing to read.
     ///
     /// # Errors
     /// [`Stop::Evicted`].

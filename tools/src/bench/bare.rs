@@ -64,7 +64,7 @@ fn contender<'scope, const PAUSES: u32>(
         for count in orders {
             let result = match &pinned {
                 Ok(()) => far.block(count),
-                Err(_) => Err(BlockError::Stalled),
+                Err(_) => Err(BlockError::Stalled.into()),
             };
             if results.send(result).is_err() {
                 break;
@@ -78,7 +78,7 @@ fn contender<'scope, const PAUSES: u32>(
 /// A far half in a thread, which sleeps between blocks and ends when this is dropped.
 struct FarThread {
     counts: Sender<u64>,
-    finished: Receiver<Result<(), BlockError>>,
+    finished: Receiver<Result<()>>,
 }
 
 impl Counterpart for FarThread {

@@ -6,7 +6,6 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::peer::Counterpart;
-use super::spin::BlockError;
 use super::statistics::{self, Percentile};
 
 /// Round trips before the clock starts, in each block: the contender before left its own lines and
@@ -21,14 +20,14 @@ pub(crate) trait RoundTrip {
     ///
     /// # Errors
     /// When no answer comes.
-    fn round_trip(&mut self) -> Result<(), BlockError>;
+    fn round_trip(&mut self) -> Result<()>;
 
     /// Times `samples` round trips one by one. Provided, so that it is the same loop for every
     /// contender, and compiled for each.
     ///
     /// # Errors
     /// When no answer comes.
-    fn time(&mut self, samples: u64, into: &mut Histogram<u64>) -> Result<(), BlockError> {
+    fn time(&mut self, samples: u64, into: &mut Histogram<u64>) -> Result<()> {
         for _ in 0..WARM_UP_ROUND_TRIPS {
             self.round_trip()?;
         }
@@ -47,7 +46,7 @@ pub(crate) trait Publish {
     ///
     /// # Errors
     /// When room does not come.
-    fn publish(&mut self, messages: u64) -> Result<(), BlockError>;
+    fn publish(&mut self, messages: u64) -> Result<()>;
 }
 
 /// What takes part: a name, the half that runs here, and a hold on the half that runs elsewhere.

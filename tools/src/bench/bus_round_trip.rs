@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result, ensure};
 use tickcast::{Bus, Event, Publisher, Subscriber};
 
 use super::block::RoundTrip;
@@ -46,7 +46,7 @@ impl Ends {
 
     /// Publishes the message of the next number, which is the publisher's next offset.
     #[inline(always)]
-    fn publish(&mut self) -> Result<u64, BlockError> {
+    fn publish(&mut self) -> Result<u64> {
         let number = self.publisher.next_offset();
         let message: Words = stream::message(number);
         Ok(self.publisher.publish(number, &message)?)
@@ -54,9 +54,9 @@ impl Ends {
 
     /// Waits for the message of number `number`.
     #[inline(always)]
-    fn receive<const PAUSES: u32>(&mut self, number: u64) -> Result<(), BlockError> {
+    fn receive<const PAUSES: u32>(&mut self, number: u64) -> Result<()> {
         let mut found = None;
-        let mut failure: Option<BlockError> = None;
+        let mut failure: Option<Error> = None;
         spin_until::<PAUSES>(|| {
             self.subscriber.poll(1, |event| match event {
                 Event::Message(message) => match message.read::<Words>() {
@@ -67,9 +67,10 @@ impl Ends {
             });
             found.is_some() || failure.is_some()
         })?;
-        failure.map_or(Ok(()), Err)?;
+        failure.take().map_or(Ok(()), Err)?;
         let (expected, found) = (stream::checksum::<6>(number, 1), found.unwrap_or_default());
-        if found == expected { Ok(()) } else { Err(BlockError::Corrupt { expected, found }) }
+        ensure!(found == expected, BlockError::Corrupt { expected, found });
+        Ok(())
     }
 }
 
@@ -81,7 +82,7 @@ pub(crate) struct BusRoundTrip<const PAUSES: u32>(pub(crate) SharedEnds);
 
 impl<const PAUSES: u32> RoundTrip for BusRoundTrip<PAUSES> {
     #[inline(always)]
-    fn round_trip(&mut self) -> Result<(), BlockError> {
+    fn round_trip(&mut self) -> Result<()> {
         let mut ends = self.0.borrow_mut();
         let number = ends.publish()?;
         ends.receive::<PAUSES>(number)
@@ -89,7 +90,7 @@ impl<const PAUSES: u32> RoundTrip for BusRoundTrip<PAUSES> {
 }
 
 impl<const PAUSES: u32> Far for BusRoundTrip<PAUSES> {
-    fn block(&mut self, count: u64) -> Result<(), BlockError> {
+    fn block(&mut self, count: u64) -> Result<()> {
         let mut ends = self.0.borrow_mut();
         for _ in 0..count {
             let number = ends.publisher.next_offset();

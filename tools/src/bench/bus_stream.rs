@@ -3,7 +3,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result, ensure};
 use tickcast::runtime::{Idle, IdleStrategy};
 use tickcast::{Bus, Event, Publisher, SlowSubscriber, Subscriber};
 
@@ -58,7 +58,7 @@ impl StreamTopic {
 pub(crate) struct OneByOne(pub(crate) Rc<RefCell<Publisher>>);
 
 impl Publish for OneByOne {
-    fn publish(&mut self, messages: u64) -> Result<(), BlockError> {
+    fn publish(&mut self, messages: u64) -> Result<()> {
         let mut publisher = self.0.borrow_mut();
         let first = publisher.next_offset();
         for number in first..first + messages {
@@ -72,7 +72,7 @@ impl Publish for OneByOne {
 pub(crate) struct InBatches(pub(crate) Rc<RefCell<Publisher>>);
 
 impl Publish for InBatches {
-    fn publish(&mut self, messages: u64) -> Result<(), BlockError> {
+    fn publish(&mut self, messages: u64) -> Result<()> {
         let mut publisher = self.0.borrow_mut();
         let first = publisher.next_offset();
         let end = first + messages;
@@ -93,12 +93,12 @@ pub(crate) struct BusReader {
 }
 
 impl Far for BusReader {
-    fn block(&mut self, count: u64) -> Result<(), BlockError> {
+    fn block(&mut self, count: u64) -> Result<()> {
         let first = self.next;
         let end = first + count;
         let mut idle = Idle::new(IdleStrategy::SpinPause);
         let (mut found, mut taken) = (0u64, 0);
-        let mut failure: Option<BlockError> = None;
+        let mut failure: Option<Error> = None;
         while self.next < end {
             spin_until::<0>(|| {
                 let left = (end - self.next) as usize;
@@ -115,10 +115,11 @@ impl Far for BusReader {
                 idle.idle(polled);
                 polled > 0
             })?;
-            failure.map_or(Ok(()), Err)?;
+            failure.take().map_or(Ok(()), Err)?;
             self.next = first + taken;
         }
         let expected = checksum::<6>(first, count);
-        if found == expected { Ok(()) } else { Err(BlockError::Corrupt { expected, found }) }
+        ensure!(found == expected, BlockError::Corrupt { expected, found });
+        Ok(())
     }
 }

@@ -75,7 +75,7 @@ pub(crate) struct FanOut {
 
 impl FanOut {
     /// Publishes `messages`; returns how long it had to wait for subscribers, and how often.
-    fn publish(&mut self, messages: u64) -> Result<(Duration, u64), BlockError> {
+    fn publish(&mut self, messages: u64) -> Result<(Duration, u64)> {
         let (mut waited, mut waits) = (Duration::ZERO, 0);
         let first = self.publisher.next_offset();
         for number in first..first + messages {
@@ -146,7 +146,7 @@ pub(crate) struct Audience {
 }
 
 impl Far for Audience {
-    fn block(&mut self, count: u64) -> Result<(), BlockError> {
+    fn block(&mut self, count: u64) -> Result<()> {
         let end = self.subscribers.iter().map(|&(_, next)| next).max().unwrap_or(0) + count;
         let mut idle = Idle::new(IdleStrategy::SpinPause);
         let mut failure = None;
@@ -163,7 +163,7 @@ impl Far for Audience {
                 idle.idle(polled);
                 polled > 0
             })?;
-            failure.map_or(Ok(()), Err)?;
+            failure.take().map_or(Ok(()), Err)?;
         }
         Ok(())
     }
@@ -171,12 +171,12 @@ impl Far for Audience {
 
 /// Takes an event of a subscriber that wants message `next`: that one, or the news that it is lost.
 #[inline(always)]
-fn take(event: Event<'_>, next: &mut u64) -> Result<(), BlockError> {
+fn take(event: Event<'_>, next: &mut u64) -> Result<()> {
     match event {
         Event::Message(message) => {
             let (expected, found) = (checksum::<6>(*next, 1), sum(message.read::<Words>()?));
             if found != expected {
-                return Err(BlockError::Corrupt { expected, found });
+                return Err(BlockError::Corrupt { expected, found }.into());
             }
             *next += 1;
         }

@@ -1,10 +1,12 @@
 //! The bare hand-off, the physical limit of a round trip: one side stores a number, the other answers.
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use anyhow::Result;
+
 use super::block::RoundTrip;
 use super::peer::Far;
 use super::shared::Line;
-use super::spin::{BlockError, spin_until};
+use super::spin::spin_until;
 
 /// Lines that a hand-off needs: the two words are a pair of lines apart, since hardware fetches
 /// neighbouring lines together.
@@ -25,7 +27,7 @@ impl<'a, const PAUSES: u32> HandOff<'a, PAUSES> {
 
 impl<const PAUSES: u32> RoundTrip for HandOff<'_, PAUSES> {
     #[inline(always)]
-    fn round_trip(&mut self) -> Result<(), BlockError> {
+    fn round_trip(&mut self) -> Result<()> {
         let number = self.ping.load(Ordering::Relaxed) + 1;
         // Pairs with the acquire load in `Far::block`.
         self.ping.store(number, Ordering::Release);
@@ -35,7 +37,7 @@ impl<const PAUSES: u32> RoundTrip for HandOff<'_, PAUSES> {
 }
 
 impl<const PAUSES: u32> Far for HandOff<'_, PAUSES> {
-    fn block(&mut self, count: u64) -> Result<(), BlockError> {
+    fn block(&mut self, count: u64) -> Result<()> {
         for _ in 0..count {
             let number = self.pong.load(Ordering::Relaxed) + 1;
             // Pairs with the release store of `ping`.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, Result, ensure};
 
 use super::shared::Line;
-use super::spin::{BlockError, spin_until};
+use super::spin::spin_until;
 
 /// The hidden subcommand under which the binary plays the far side.
 pub(crate) const PEER_COMMAND: &str = "bench-peer";
@@ -24,7 +24,7 @@ pub(crate) trait Far {
     ///
     /// # Errors
     /// When the near half stops sending, or sent something else than it should.
-    fn block(&mut self, count: u64) -> Result<(), BlockError>;
+    fn block(&mut self, count: u64) -> Result<()>;
 }
 
 /// The near side's hold on wherever a contender's far half runs.
@@ -201,7 +201,7 @@ mod tests {
     struct Count<'a>(&'a AtomicU64);
 
     impl Far for Count<'_> {
-        fn block(&mut self, count: u64) -> Result<(), BlockError> {
+        fn block(&mut self, count: u64) -> Result<()> {
             self.0.fetch_add(count, Ordering::Relaxed);
             Ok(())
         }

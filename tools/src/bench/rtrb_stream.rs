@@ -22,7 +22,7 @@ pub(crate) struct RtrbProducer {
 }
 
 impl Publish for RtrbProducer {
-    fn publish(&mut self, messages: u64) -> Result<(), BlockError> {
+    fn publish(&mut self, messages: u64) -> Result<()> {
         for number in self.next..self.next + messages {
             // One place that pushes: an item that is carried about costs more than the ring.
             let item = stream::message(number);
@@ -64,7 +64,7 @@ pub(crate) fn start<const PAUSES: u32>(core: usize) -> Result<(RtrbProducer, Rtr
         .name("rtrb-consumer".to_owned())
         .spawn(move || {
             let run = cores::pin(core)
-                .and_then(|()| Ok(consume::<PAUSES>(consumer, &orders, &progress)?));
+                .and_then(|()| consume::<PAUSES>(consumer, &orders, &progress));
             // The near side sees it by the missing progress.
             if let Err(error) = run {
                 eprintln!("rtrb consumer: {error:#}");
@@ -78,7 +78,7 @@ fn consume<const PAUSES: u32>(
     mut ring: Consumer<Item>,
     orders: &Receiver<u64>,
     progress: &Progress,
-) -> Result<(), BlockError> {
+) -> Result<()> {
     let mut first = 0;
     while let Ok(count) = orders.recv() {
         progress.begun.fetch_add(1, Ordering::Release);
@@ -94,7 +94,7 @@ fn consume<const PAUSES: u32>(
         }
         let expected = checksum::<8>(first, count);
         if found != expected {
-            return Err(BlockError::Corrupt { expected, found });
+            return Err(BlockError::Corrupt { expected, found }.into());
         }
         first += count;
         progress.finished.fetch_add(1, Ordering::Release);

@@ -3,9 +3,11 @@ use std::hint::spin_loop;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use thiserror::Error;
 
-/// Why a block could not be finished.
+/// Why a block could not be finished, where it is not the bus that says so. Carried as
+/// [`anyhow::Error`], which is one word: a large error would be moved about in each round trip.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BlockError {
     /// The other side made no progress.
@@ -18,18 +20,6 @@ pub(crate) enum BlockError {
              is broken, so its speed means nothing"
     )]
     Corrupt { expected: u64, found: u64 },
-    /// The bus would not take a message.
-    #[error("cannot publish: {0}")]
-    Publish(#[from] tickcast::PublishError),
-    /// The bus would not take a message, by a call that does not wait.
-    #[error("cannot publish: {0}")]
-    TryPublish(#[from] tickcast::TryPublishError),
-    /// The bus could not deliver.
-    #[error("cannot subscribe any longer: {0}")]
-    Notice(#[from] tickcast::Notice),
-    /// The bus delivered something else.
-    #[error(transparent)]
-    Type(#[from] tickcast::TypeError),
 }
 
 /// Without progress for this long, a side gives up. It also bounds how long the child can outlive
@@ -46,7 +36,7 @@ const POLLS_BEFORE_YIELD: u32 = 1 << 14;
 #[inline(always)]
 pub(crate) fn spin_until<const PAUSES: u32>(
     mut ready: impl FnMut() -> bool,
-) -> Result<(), BlockError> {
+) -> Result<()> {
     if polls::<PAUSES>(&mut ready) {
         return Ok(());
     }
@@ -67,7 +57,7 @@ fn polls<const PAUSES: u32>(ready: &mut impl FnMut() -> bool) -> bool {
 }
 
 #[cold]
-fn yield_until<const PAUSES: u32>(ready: &mut impl FnMut() -> bool) -> Result<(), BlockError> {
+fn yield_until<const PAUSES: u32>(ready: &mut impl FnMut() -> bool) -> Result<()> {
     let start = Instant::now();
     while start.elapsed() < STALL_TIMEOUT {
         yield_now();
@@ -75,7 +65,7 @@ fn yield_until<const PAUSES: u32>(ready: &mut impl FnMut() -> bool) -> Result<()
             return Ok(());
         }
     }
-    Err(BlockError::Stalled)
+    Err(BlockError::Stalled.into())
 }
 
 #[cfg(test)]

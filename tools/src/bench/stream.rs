@@ -2,6 +2,8 @@
 //! the first word, 48 bytes copied in and out, and one cursor that gates the writer.
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use anyhow::{Result, ensure};
+
 use super::block::Publish;
 use super::peer::Far;
 use super::shared::Line;
@@ -54,7 +56,7 @@ impl<'a, const PAUSES: u32> Stream<'a, PAUSES> {
 }
 
 impl<const PAUSES: u32> Publish for Stream<'_, PAUSES> {
-    fn publish(&mut self, messages: u64) -> Result<(), BlockError> {
+    fn publish(&mut self, messages: u64) -> Result<()> {
         // Between blocks the reader has taken everything.
         let first = self.cursor.load(Ordering::Acquire);
         let mut gate = first + SLOTS as u64;
@@ -78,7 +80,7 @@ impl<const PAUSES: u32> Publish for Stream<'_, PAUSES> {
 }
 
 impl<const PAUSES: u32> Far for Stream<'_, PAUSES> {
-    fn block(&mut self, count: u64) -> Result<(), BlockError> {
+    fn block(&mut self, count: u64) -> Result<()> {
         let first = self.cursor.load(Ordering::Relaxed);
         let mut found = 0u64;
         for number in first..first + count {
@@ -94,7 +96,8 @@ impl<const PAUSES: u32> Far for Stream<'_, PAUSES> {
         }
         self.cursor.store(first + count, Ordering::Release);
         let expected = checksum::<6>(first, count);
-        if found == expected { Ok(()) } else { Err(BlockError::Corrupt { expected, found }) }
+        ensure!(found == expected, BlockError::Corrupt { expected, found });
+        Ok(())
     }
 }
 
@@ -126,6 +129,7 @@ mod tests {
         Stream::<0>::new(&lines).publish(10).unwrap();
         Stream::<0>::new(&lines).slot(3)[7].fetch_add(1, Ordering::Relaxed);
         let result = Stream::<0>::new(&lines).block(10);
-        assert!(matches!(result, Err(BlockError::Corrupt { .. })), "{result:?}");
+        let error = result.unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(BlockError::Corrupt { .. })), "{error:?}");
     }
 }

@@ -6,7 +6,6 @@ use std::process;
 use anyhow::{Context, Result};
 use tickcast::{Bus, Notice, NoticeKind, SlowSubscriber, Topic};
 
-use super::spin::BlockError;
 
 /// A payload of 48 bytes: with its header it takes one cache line.
 pub(crate) type Words = [u64; 6];
@@ -71,7 +70,7 @@ pub(crate) fn open_parents() -> Result<Bus> {
 /// # Errors
 /// Every other notice.
 #[cold]
-pub(crate) fn passed_over(notice: Notice) -> Result<(), BlockError> {
+pub(crate) fn passed_over(notice: Notice) -> Result<()> {
     match notice.kind {
         NoticeKind::PublisherGone | NoticeKind::PublisherBack { .. } => Ok(()),
         _ => Err(notice.into()),

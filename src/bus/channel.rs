@@ -11,7 +11,8 @@ use crate::log::copy::Stall;
 use crate::log::lane::{Lane, Stop};
 use crate::log::memory::Memory;
 use crate::log::pages::{self, Pages};
-use crate::log::reader::{Frame, Run};
+use crate::log::reader::{End, Frame, Run};
+use crate::log::seat::Counts;
 use crate::log::wake::Wake;
 use crate::log::walk::Damaged;
 use crate::shm::lock::Lock;
@@ -37,20 +38,37 @@ pub(crate) struct Channel {
     _living: Arc<Lock>,
 }
 
-/// What was handed out, counted.
+/// What was handed out, counted: also through the shared borrows of a batch.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) messages: Cell<u64>,
-    pub(crate) bytes: Cell<u64>,
-    pub(crate) lost: Cell<u64>,
-}
+pub(crate) struct Counters(Cell<Counts>);
 
 impl Counters {
+    pub(crate) fn get(&self) -> Counts {
+        self.0.get()
+    }
+
     #[inline(always)]
     pub(crate) fn count(&self, payload_bytes: usize) {
-        self.messages.set(self.messages.get() + 1);
-        self.bytes.set(self.bytes.get() + payload_bytes as u64);
+        let Counts { messages, bytes, lost } = self.0.get();
+        let bytes = bytes + payload_bytes as u64;
+        self.0.set(Counts { messages: messages + 1, bytes, lost });
     }
+
+    fn count_lost(&self, count: u64) {
+        let counts = self.0.get();
+        self.0.set(Counts { lost: counts.lost + count, ..counts });
+    }
+}
+
+/// What came where no plain message did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unusual {
+    /// Nothing.
+    Nothing,
+    /// Plain messages again.
+    Plain,
+    /// An event that was handed out, and the handler's answer.
+    Event(Flow),
 }
 
 /// How a channel's poll ended.
@@ -120,76 +138,66 @@ impl Channel {
         limit: usize,
         handler: &mut impl FnMut(Event<'_>) -> R,
     ) -> Polled {
-        let polled = self.poll_up_to(limit, handler);
-        if polled.count > 0 {
-            // Stores to a line of its own, so that what others see of this subscriber is exact;
-            // nothing is looked at that a publisher writes.
-            self.store();
-        }
-        polled
-    }
-
-    #[inline(always)]
-    fn poll_up_to<R: Into<Flow>>(
-        &mut self,
-        limit: usize,
-        handler: &mut impl FnMut(Event<'_>) -> R,
-    ) -> Polled {
         let mut count = 0;
-        let origin = self.origin;
-        while count < limit {
-            if self.pending.is_none() && !self.is_finished {
-                let counters = &self.counters;
-                let mut flow = Flow::Next;
-                let consumed = self.lane.reader.each_message(limit - count, |raw| {
-                    let payload_bytes = raw.payload.len();
-                    flow = handler(Event::Message(Message::new(origin, raw))).into();
-                    if flow == Flow::Retry {
-                        return ControlFlow::Break(false);
+        let mut flow = Flow::Next;
+        loop {
+            let (counters, origin) = (&self.counters, self.origin);
+            let (taken, end) = self.lane.reader.each_message(limit - count, |raw| {
+                let payload_bytes = raw.payload.len();
+                flow = handler(Event::Message(Message::new(origin, raw))).into();
+                if flow == Flow::Retry {
+                    return ControlFlow::Break(false);
+                }
+                counters.count(payload_bytes);
+                if flow == Flow::Next {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(true)
+                }
+            });
+            count += taken;
+            match end {
+                End::Taken => break,
+                End::Drained => {
+                    if count == 0 && self.lane.has_moved() {
+                        self.sync();
                     }
-                    counters.count(payload_bytes);
-                    if flow == Flow::Next {
-                        ControlFlow::Continue(())
-                    } else {
-                        ControlFlow::Break(true)
-                    }
-                });
-                if consumed == 0 && flow == Flow::Next && self.lane.is_idle() {
                     break;
                 }
-                count += consumed;
-                if self.lane.has_left_block() {
-                    self.sync();
-                }
-                if flow != Flow::Next {
-                    return Polled { count, flow };
-                }
-                if count == limit {
-                    break;
-                }
-            }
-            let Some(flow) = self.hand_out(handler) else { break };
-            if flow == Flow::Retry {
-                return Polled { count, flow };
-            }
-            count += 1;
-            if flow == Flow::Stop {
-                return Polled { count, flow };
+                End::Unusual => match self.hand_out(handler) {
+                    Unusual::Nothing => break,
+                    Unusual::Plain => {}
+                    Unusual::Event(answer) => {
+                        flow = answer;
+                        if flow != Flow::Retry {
+                            count += 1;
+                        }
+                        if flow != Flow::Next {
+                            break;
+                        }
+                    }
+                },
             }
         }
-        Polled { count, flow: Flow::Next }
+        if count > 0 {
+            // Stores to a line of its own, so that what others see of this subscriber is exact;
+            // nothing is looked at that a publisher writes, which would keep the answer waiting.
+            self.lane.store(self.counters.get());
+        }
+        Polled { count, flow }
     }
 
-    /// Hands out the event that comes next, whatever it is. Out of the way of plain messages, so
-    /// that the handler becomes part of the loop over those.
-    #[cold]
+    /// Hands out what comes next, unless those are plain messages. Out of the way of these, so that
+    /// the handler becomes part of the loop over them.
     #[inline(never)]
-    fn hand_out<R: Into<Flow>>(
-        &mut self,
-        handler: &mut impl FnMut(Event<'_>) -> R,
-    ) -> Option<Flow> {
-        if !self.ready() {
-            return None;
+    fn hand_out<R: Into<Flow>>(&mut self, handler: &mut impl FnMut(Event<'_>) -> R) -> Unusual {
+        let is_quiet = self.pending.is_none() && !self.is_finished;
+        if (is_quiet && self.lane.is_idle()) || !self.ready() {
+            self.open();
+            return Unusual::Nothing;
+        }
+        if self.open() {
+            return Unusual::Plain;
         }
         let flow = handler(self.event()).into();
         if flow != Flow::Retry {
@@ -198,7 +206,19 @@ impl Channel {
                 self.sync();
             }
         }
-        Some(flow)
+        self.open();
+        Unusual::Event(flow)
+    }
+
+    /// Lets plain messages be handed out without a further look. Returns whether there is one now.
+    fn open(&mut self) -> bool {
+        self.pending.is_none() && !self.is_finished && self.lane.reader.open()
+    }
+
+    /// Has `kind` handed out before anything else.
+    fn tell(&mut self, kind: NoticeKind) {
+        self.lane.reader.close();
+        self.pending = Some(kind);
     }
 
     /// Whether there is an event.
@@ -289,7 +309,7 @@ impl Channel {
             return !self.is_finished;
         }
         if self.control.load(pages::control::CLOSED, Ordering::Acquire) != 0 {
-            self.pending = Some(NoticeKind::Closed);
+            self.tell(NoticeKind::Closed);
             return true;
         }
         if self.lane.is_overrun_at_edge() && self.recover(Stall::Overrun) {
@@ -306,7 +326,7 @@ impl Channel {
             self.liveness.take_back();
             return true;
         }
-        self.pending = Some(change);
+        self.tell(change);
         true
     }
 
@@ -322,35 +342,15 @@ impl Channel {
     }
 
     fn consume_lost(&mut self, from: u64, to: u64) {
-        self.counters.lost.set(self.counters.lost.get() + (to - from) + 1);
+        self.counters.count_lost(to - from + 1);
         self.lane.reader.consume();
     }
 
     /// Stores the cursor and the counters, and looks whether the publisher still waits for them.
     fn sync(&mut self) {
-        self.store();
-        if let Err(stop) = self.lane.sync() {
+        if let Err(stop) = self.lane.sync(self.counters.get()) {
             self.stop(stop);
         }
-    }
-
-    /// Stores the cursor and the counters.
-    #[inline]
-    fn store(&mut self) {
-        if let Some(seat) = self.lane.seat() {
-            let page = seat.page();
-            if page.load(pages::cursor::MESSAGES, Ordering::Relaxed) != self.counters.messages.get()
-            {
-                page.store(
-                    pages::cursor::MESSAGES,
-                    self.counters.messages.get(),
-                    Ordering::Relaxed,
-                );
-                page.store(pages::cursor::BYTES, self.counters.bytes.get(), Ordering::Relaxed);
-            }
-            page.store(pages::cursor::LOST, self.counters.lost.get(), Ordering::Relaxed);
-        }
-        self.lane.store();
     }
 
     /// Whether reading goes on.
@@ -373,7 +373,7 @@ impl Channel {
         // A living process must not hold a publisher up with a channel that it reads no more.
         self.lane.give_up();
         self.lock = None;
-        self.pending = Some(match stop {
+        self.tell(match stop {
             Stop::Evicted => NoticeKind::Evicted,
             Stop::Damaged(damaged) => NoticeKind::Damaged(damaged),
         });

@@ -1,5 +1,6 @@
 //! The subscriber: the reading end of one or several partitions.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 use std::{mem, process};
 
@@ -10,15 +11,19 @@ use crate::bus::merge::Merge;
 use crate::bus::message::{Event, Flow, Message, Notice, OwnedMessage};
 use crate::bus::subscribe::Order;
 use crate::bus::waiting::Waiting;
+use crate::log::seat::Counts;
 use crate::runtime::{IdleStrategy, Step, inside_agent};
 use crate::shm::futex;
 
 /// How often the publishers' lives and the bus's end are looked at while there is nothing.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
 
-/// Occasions to look around between two looks at the clock, which costs about as much as three
-/// polls that find nothing.
-const LOOKS_PER_CLOCK: u32 = 32;
+/// Occasions to look around between two looks at the clock, which costs as much as some ten polls
+/// that find nothing: at least so many, and at most, where they follow each other quickly.
+const LOOKS_PER_CLOCK: RangeInclusive<u32> = 32..=512;
+
+/// What quickly means: so long between two looks at the clock.
+const CLOCK_SOON: Duration = Duration::from_micros(100);
 
 /// Longest sleep that a publisher is to end: then its life is looked at.
 const PROMPT_SLEEP: Duration = Duration::from_millis(100);
@@ -40,13 +45,12 @@ pub struct Subscriber {
     idle: IdleStrategy,
     /// Channel that is looked at first.
     first: usize,
-    /// Channel whose event was handed out by `receive`, to be consumed by the next call.
-    received: Option<usize>,
-    /// The message that a batch offered in order of timestamps: whether it was taken is seen by the
-    /// next call.
-    offered: Option<Offer>,
+    /// What the call before handed out and the next one has to see to.
+    unsettled: Option<Unsettled>,
     /// Since the clock was looked at last.
     looks: u32,
+    looks_per_clock: u32,
+    clock: Instant,
     looked_around: Instant,
     /// Words to sleep on: one a channel, set aside here so that sleeping allocates nothing.
     kept: Vec<u32>,
@@ -70,15 +74,17 @@ impl Subscriber {
             Order::Timestamp { hold } => Some(Merge::new(hold, channels.len())),
         };
         let kept = Vec::with_capacity(channels.len());
+        let now = Instant::now();
         Subscriber {
             channels,
             merge,
             idle,
             first: 0,
-            received: None,
-            offered: None,
+            unsettled: None,
             looks: 0,
-            looked_around: Instant::now(),
+            looks_per_clock: *LOOKS_PER_CLOCK.start(),
+            clock: now,
+            looked_around: now,
             kept,
             pid: process::id(),
         }
@@ -88,8 +94,9 @@ impl Subscriber {
     ///
     /// The handler answers with a [`Flow`], or with nothing, which means [`Flow::Next`].
     ///
-    /// While nothing comes, every 32nd call looks whether 100 ms have passed, and then whether the
-    /// publishers live and the bus is still there: a system call for each partition.
+    /// While nothing comes, every 32nd call (every 512th, if they follow each other quickly) looks
+    /// whether 100 ms have passed, and then whether the publishers live and the bus is still there: a
+    /// system call for each partition.
     ///
     /// # Examples
     /// ```no_run
@@ -116,9 +123,12 @@ impl Subscriber {
         mut handler: impl FnMut(Event<'_>) -> R,
     ) -> usize {
         self.settle();
-        // One call of `poll_channels`, so that it becomes part of this.
+        // One call of each, so that it becomes part of this.
         loop {
-            let Polled { count, flow } = self.poll_channels(limit, &mut handler);
+            let Polled { count, flow } = match (&mut self.merge, &mut self.channels[..]) {
+                (None, [channel]) => channel.poll(limit, &mut handler),
+                _ => self.poll_several(limit, &mut handler),
+            };
             // What is to come again comes again with the next call only.
             let is_idle = count == 0 && limit > 0 && flow == Flow::Next;
             if !is_idle || !self.look_around(false) {
@@ -127,22 +137,20 @@ impl Subscriber {
         }
     }
 
-    #[inline(always)]
-    fn poll_channels<R: Into<Flow>>(
+    #[inline(never)]
+    fn poll_several<R: Into<Flow>>(
         &mut self,
         limit: usize,
         handler: &mut impl FnMut(Event<'_>) -> R,
     ) -> Polled {
+        self.begin();
         if self.merge.is_some() {
             self.poll_merged(limit, handler)
-        } else if let [channel] = &mut self.channels[..] {
-            channel.poll(limit, handler)
         } else {
             self.poll_arrived(limit, handler)
         }
     }
 
-    #[inline(never)]
     fn poll_arrived<R: Into<Flow>>(
         &mut self,
         limit: usize,
@@ -165,7 +173,6 @@ impl Subscriber {
         Polled { count: total, flow: Flow::Next }
     }
 
-    #[inline(never)]
     fn poll_merged<R: Into<Flow>>(
         &mut self,
         limit: usize,
@@ -216,7 +223,7 @@ impl Subscriber {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn batch(&mut self) -> Result<Batch<'_>, Notice> {
-        self.settle();
+        self.begin();
         let Some(index) = self.pick().or_else(|| self.pick_after_look(false)) else {
             return Ok(Batch { run: None, left: 0 });
         };
@@ -232,8 +239,8 @@ impl Subscriber {
         if self.merge.is_some()
             && let Some(timestamp_ns) = self.channels[index].timestamp_ns()
         {
-            let messages = self.channels[index].counters.messages.get();
-            self.offered = Some(Offer { index, timestamp_ns, messages });
+            let messages = self.channels[index].counters.get().messages;
+            self.unsettled = Some(Unsettled::Offered { index, timestamp_ns, messages });
         }
         let channel = &self.channels[index];
         Ok(Batch { run: Some(Run { messages: channel.run(), channel }), left })
@@ -249,9 +256,9 @@ impl Subscriber {
         &mut self,
         timeout: Option<Duration>,
     ) -> Result<Option<Event<'_>>, ReceiveError> {
-        self.settle();
+        self.begin();
         let Some(index) = self.wait(timeout)? else { return Ok(None) };
-        self.received = Some(index);
+        self.unsettled = Some(Unsettled::Received { index });
         Ok(Some(self.channels[index].event()))
     }
 
@@ -298,9 +305,10 @@ impl Subscriber {
             ..SubscriberCounters::default()
         };
         for channel in &self.channels {
-            sum.messages += channel.counters.messages.get();
-            sum.bytes += channel.counters.bytes.get();
-            sum.lost += channel.counters.lost.get();
+            let Counts { messages, bytes, lost } = channel.counters.get();
+            sum.messages += messages;
+            sum.bytes += bytes;
+            sum.lost += lost;
         }
         sum
     }
@@ -315,7 +323,7 @@ impl Subscriber {
     /// How many messages can be had together without waiting, as far as `bytes_max` of log hold
     /// them, and how much they take. Consumes none, but a notice that comes first.
     pub(crate) fn available(&mut self, bytes_max: u64) -> Result<(u64, u64), Notice> {
-        self.settle();
+        self.begin();
         let Some(index) = self.pick().or_else(|| self.pick_after_look(false)) else {
             return Ok((0, 0));
         };
@@ -327,22 +335,36 @@ impl Subscriber {
         Ok(channel.run().count_up_to(bytes_max))
     }
 
-    /// Consumes what `receive` handed out.
-    #[inline]
-    fn settle(&mut self) {
-        if let Some(index) = self.received.take() {
-            self.consume(index);
-        }
-        if let Some(Offer { index, timestamp_ns, messages }) = self.offered.take()
-            && self.channels[index].counters.messages.get() > messages
-            && let Some(merge) = &mut self.merge
-        {
-            merge.consumed(timestamp_ns);
-        }
+    /// What every call begins with that is not a poll of a single partition.
+    fn begin(&mut self) {
+        self.settle();
         if self.channels.len() > 1 {
             // A partition that always has something must not keep the others' deaths from being
             // told.
             self.look_around(false);
+        }
+    }
+
+    /// Sees to what the call before handed out.
+    #[inline(always)]
+    fn settle(&mut self) {
+        if self.unsettled.is_some() {
+            self.settle_now();
+        }
+    }
+
+    #[inline(never)]
+    fn settle_now(&mut self) {
+        match self.unsettled.take() {
+            None => {}
+            Some(Unsettled::Received { index }) => self.consume(index),
+            Some(Unsettled::Offered { index, timestamp_ns, messages }) => {
+                if self.channels[index].counters.get().messages > messages
+                    && let Some(merge) = &mut self.merge
+                {
+                    merge.consumed(timestamp_ns);
+                }
+            }
         }
     }
 
@@ -379,13 +401,16 @@ impl Subscriber {
     #[inline]
     fn look_around(&mut self, now: bool) -> bool {
         self.looks += 1;
-        (now || self.looks >= LOOKS_PER_CLOCK) && self.look_around_by_clock()
+        (now || self.looks >= self.looks_per_clock) && self.look_around_by_clock()
     }
 
     #[cold]
     fn look_around_by_clock(&mut self) -> bool {
         self.looks = 0;
         let time = Instant::now();
+        let is_soon = time - mem::replace(&mut self.clock, time) < CLOCK_SOON;
+        let (few, many) = LOOKS_PER_CLOCK.into_inner();
+        self.looks_per_clock = if is_soon { (2 * self.looks_per_clock).min(many) } else { few };
         if time - self.looked_around < LOOK_AROUND {
             return false;
         }
@@ -448,13 +473,14 @@ impl Subscriber {
     }
 }
 
-/// A message that a batch may take.
+/// What was handed out and not yet seen to.
 #[derive(Debug)]
-struct Offer {
-    index: usize,
-    timestamp_ns: u64,
-    /// Messages that its channel had handed out before.
-    messages: u64,
+enum Unsettled {
+    /// A channel's event that `receive` handed out, to be consumed.
+    Received { index: usize },
+    /// A message that a batch in order of timestamps offered; it was taken if its channel has handed
+    /// out more than `messages`.
+    Offered { index: usize, timestamp_ns: u64, messages: u64 },
 }
 
 /// What a subscriber has handed out.

@@ -15,6 +15,15 @@ pub(crate) const LINE_BYTES: u64 = 64;
 /// Bytes of a frame before its payload.
 pub(crate) const HEADER_BYTES: u64 = 16;
 
+/// Index of the commit word among a frame's words.
+pub(crate) const COMMIT_WORD: u64 = 0;
+
+/// Index of the timestamp.
+pub(crate) const TIMESTAMP_WORD: u64 = 1;
+
+/// Index of the payload's first word.
+pub(crate) const PAYLOAD_WORD: u64 = HEADER_BYTES / 8;
+
 /// Largest payload that the commit word can state.
 pub(crate) const LENGTH_MAX: u64 = (1 << 24) - 1;
 

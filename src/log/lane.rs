@@ -9,7 +9,7 @@ use super::memory::Memory;
 use super::pages::{self, Pages};
 use super::reader::{Reader, Start};
 use super::ring::Ring;
-use super::seat::Seat;
+use super::seat::{Counts, Seat};
 use super::seek;
 use super::walk::{self, Damaged};
 use crate::sync::{Ordering, fence};
@@ -118,7 +118,6 @@ impl Lane {
     }
 
     /// Whether there is nothing to read and nothing for `sync` to do.
-    #[inline(always)]
     pub(crate) fn is_idle(&mut self) -> bool {
         self.reader.is_drained() && !self.has_moved()
     }
@@ -142,13 +141,13 @@ impl Lane {
         Some(walk::tail(&self.ring, newest?).ok()??.resume.offset)
     }
 
-    /// Stores the cursor and looks whether the publisher still waits for it: on leaving a block, and
-    /// when there is nothing to read.
+    /// Stores as [`Lane::store`] does, and looks whether the publisher still waits for this
+    /// subscription: on leaving a block, and when there is nothing to read.
     ///
     /// # Errors
     /// [`Stop::Evicted`].
-    pub(crate) fn sync(&mut self) -> Result<(), Stop> {
-        self.store();
+    pub(crate) fn sync(&mut self, counts: Counts) -> Result<(), Stop> {
+        self.store(counts);
         self.synced = self.reader.position();
         match &self.seat {
             Some(seat) if seat.is_evicted() => Err(Stop::Evicted),
@@ -156,11 +155,13 @@ impl Lane {
         }
     }
 
-    /// Stores the cursor: nothing is looked at that the publisher writes.
-    #[inline]
-    pub(crate) fn store(&mut self) {
+    /// Stores the cursor, and what was counted so far: nothing is looked at that the publisher
+    /// writes.
+    #[inline(always)]
+    pub(crate) fn store(&mut self, counts: Counts) {
         let position = self.reader.position();
-        if let Some(seat) = &mut self.seat {
+        if let Some(seat) = &self.seat {
+            seat.count(counts);
             seat.store(position, self.reader.offset());
         }
     }
@@ -215,11 +216,6 @@ impl Lane {
             self.reader.retire();
             seat.leave();
         }
-    }
-
-    /// The seat, for its counters.
-    pub(crate) fn seat(&self) -> Option<&Seat> {
-        self.seat.as_ref()
     }
 }
 

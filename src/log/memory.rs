@@ -1,8 +1,9 @@
 //! Memory made of atomic words, on the heap or mapped from a file. Everything that processes share
 //! is reached through here, so this is the place where raw pointers become words and bytes.
 //!
-//! Only relaxed and acquire/release word accesses exist: a reader that is overrun while it copies
-//! sees old and new words mixed, which is defined behaviour, and finds out by validation.
+//! Ring memory knows only relaxed and acquire/release loads and stores of words: a reader that is
+//! overrun while it copies sees old and new words mixed, which is defined behaviour, and finds out by
+//! validation.
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ pub(crate) struct Memory {
 
 #[derive(Clone, Debug)]
 enum Owner {
-    #[cfg(all(test, not(loom)))]
+    #[cfg(not(loom))]
     Heap { _lines: Arc<[Line]> },
     #[cfg(not(loom))]
     Map(Arc<Map>),
@@ -35,8 +36,8 @@ enum Owner {
     Heap { words: Arc<[AtomicU64]>, first: usize },
 }
 
-/// Heap memory is made of whole lines, so that it has the alignment of a mapping.
-#[cfg(all(test, not(loom)))]
+/// Heap memory is made of whole lines, so that frames are aligned as in a mapping.
+#[cfg(not(loom))]
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Line {
@@ -52,8 +53,7 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// Zeroed memory of at least `bytes` on the heap, for tests and models.
-    #[cfg(any(test, loom))]
+    /// Zeroed memory of at least `bytes` on the heap.
     pub(crate) fn heap(bytes: u64) -> Memory {
         #[cfg(not(loom))]
         {
@@ -81,7 +81,7 @@ impl Memory {
     /// the whole file.
     #[cfg(test)]
     pub(crate) fn part(&self, at: u64, bytes: u64) -> Memory {
-        let words = self.run(at / WORD_BYTES, bytes / WORD_BYTES);
+        let words = self.words().run(at / WORD_BYTES, bytes / WORD_BYTES);
         #[cfg(not(loom))]
         return Memory {
             base: NonNull::from(words).cast(),
@@ -101,39 +101,92 @@ impl Memory {
         self.words as u64 * WORD_BYTES
     }
 
-    /// Size in words.
-    #[inline(always)]
-    pub(crate) fn words_len(&self) -> u64 {
-        self.words as u64
-    }
-
     /// Whether stores are possible; a store to a read-only mapping would be a fault.
     pub(crate) fn is_writable(&self) -> bool {
         match &self.owner {
             #[cfg(not(loom))]
             Owner::Map(map) => matches!(map.access(), Access::ReadWrite),
-            #[cfg(any(test, loom))]
             Owner::Heap { .. } => true,
         }
     }
 
-    /// The word at `index`. For a futex, and for everything below.
+    /// All words.
     #[inline(always)]
-    pub(crate) fn word(&self, index: u64) -> &AtomicU64 {
-        if index >= self.words as u64 {
-            out_of_bounds(index, 1, self.words);
-        }
+    pub(crate) fn words(&self) -> Words<'_> {
         #[cfg(not(loom))]
-        // SAFETY: `index` is within `words`, checked above, and a `usize` because `words` is.
-        let pointer = unsafe { self.base.add(index as usize) };
-        #[cfg(not(loom))]
-        // SAFETY: the pointer is in bounds of memory that `owner` keeps alive for as long as
-        // `self`, it is 8-byte aligned (mappings and lines are), and all access is atomic.
-        return unsafe { pointer.as_ref() };
+        // SAFETY: `base` and `words` say where memory lies that `owner` keeps alive for as long as
+        // `self`; it is 8-byte aligned (mappings and lines are) and was initialised. All access is
+        // atomic, or under the contract of `Words::bytes`, so no exclusive reference is in the way.
+        return Words(unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.words) });
         #[cfg(loom)]
         {
             let Owner::Heap { words, first } = &self.owner;
-            &words[first + index as usize]
+            Words(&words[*first..][..self.words])
+        }
+    }
+
+    /// The word at `index`: for a futex, and for adding to.
+    pub(crate) fn word(&self, index: u64) -> &AtomicU64 {
+        self.words().word(index)
+    }
+
+    /// Reads one word: see [`Words::load`].
+    #[inline(always)]
+    pub(crate) fn load(&self, index: u64, ordering: Ordering) -> u64 {
+        self.words().load(index, ordering)
+    }
+
+    /// Writes one word: see [`Words::store`].
+    #[inline(always)]
+    pub(crate) fn store(&self, index: u64, value: u64, ordering: Ordering) {
+        debug_assert!(self.is_writable());
+        self.words().store(index, value, ordering);
+    }
+}
+
+/// The words of a memory, borrowed. Everything that is done to words is done here.
+///
+/// Kept in a local variable it stays in registers, whereas the compiler loads what a [`Memory`] says
+/// of itself anew after every atomic store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words<'a>(&'a [AtomicU64]);
+
+impl<'a> Words<'a> {
+    /// How many there are.
+    #[inline(always)]
+    pub(crate) fn len(self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// The word at `index`.
+    #[inline(always)]
+    pub(crate) fn word(self, index: u64) -> &'a AtomicU64 {
+        match self.0.get(index as usize) {
+            Some(word) => word,
+            None => out_of_bounds(index, 1, self.0.len()),
+        }
+    }
+
+    /// `count` words from `index` on, as words of their own: one check for all that is done to them.
+    #[inline(always)]
+    pub(crate) fn part(self, index: u64, count: u64) -> Words<'a> {
+        Words(self.run(index, count))
+    }
+
+    #[inline(always)]
+    fn run(self, index: u64, count: u64) -> &'a [AtomicU64] {
+        match self.0.get(index as usize..index.saturating_add(count) as usize) {
+            Some(words) => words,
+            None => out_of_bounds(index, count, self.0.len()),
+        }
+    }
+
+    /// The first `N` words.
+    #[inline(always)]
+    pub(crate) fn first<const N: usize>(self) -> &'a [AtomicU64; N] {
+        match self.0.first_chunk() {
+            Some(words) => words,
+            None => out_of_bounds(0, N as u64, self.0.len()),
         }
     }
 
@@ -143,7 +196,7 @@ impl Memory {
     /// defined on memory that is mapped read-only (`std::sync::atomic`, "Atomic accesses to
     /// read-only memory"). On x86-64 both are a plain move.
     #[inline(always)]
-    pub(crate) fn load(&self, index: u64, ordering: Ordering) -> u64 {
+    pub(crate) fn load(self, index: u64, ordering: Ordering) -> u64 {
         debug_assert!(matches!(ordering, Ordering::Relaxed | Ordering::Acquire));
         let value = self.word(index).load(Ordering::Relaxed);
         if matches!(ordering, Ordering::Acquire) {
@@ -154,7 +207,7 @@ impl Memory {
 
     /// Asks for the line of word `index` to be brought here for writing, and does not wait.
     #[inline(always)]
-    pub(crate) fn prefetch_for_write(&self, index: u64) {
+    pub(crate) fn prefetch_for_write(self, index: u64) {
         let word = self.word(index);
         #[cfg(all(not(loom), target_arch = "x86_64"))]
         // SAFETY: a hint, which neither reads nor writes, at the address of a borrowed word.
@@ -169,13 +222,9 @@ impl Memory {
         let _ = word;
     }
 
-    /// Writes one word.
-    ///
-    /// # Panics
-    /// In debug builds when the memory is read-only.
+    /// Writes one word. To memory that is mapped read-only it would be a segmentation fault.
     #[inline(always)]
-    pub(crate) fn store(&self, index: u64, value: u64, ordering: Ordering) {
-        debug_assert!(self.is_writable());
+    pub(crate) fn store(self, index: u64, value: u64, ordering: Ordering) {
         #[cfg(test)]
         super::kill::spend(false);
         self.word(index).store(value, ordering);
@@ -188,10 +237,8 @@ impl Memory {
     /// becomes that many plain moves. For long payloads this is the one routine there is: a
     /// relaxed store a word, which keeps a lossy reader's race defined.
     #[inline(always)]
-    pub(crate) fn store_bytes(&self, index: u64, bytes: &[u8]) {
-        debug_assert!(self.is_writable());
-        let count = bytes.len().div_ceil(WORD_BYTES as usize);
-        let words = self.run(index, count as u64);
+    pub(crate) fn store_bytes(self, index: u64, bytes: &[u8]) {
+        let words = self.run(index, bytes.len().div_ceil(WORD_BYTES as usize) as u64);
         let (whole, rest) = bytes.as_chunks::<{ WORD_BYTES as usize }>();
         for (word, bytes) in words.iter().zip(whole) {
             #[cfg(test)]
@@ -207,58 +254,45 @@ impl Memory {
 
     /// Writes `bytes` at byte `at`, wherever that lies in a word. The bytes around them stay: the
     /// caller is the only one who stores here, so a load and a store will do.
-    pub(crate) fn patch_bytes(&self, at: u64, bytes: &[u8]) {
-        let (mut at, mut rest) = (at, bytes);
-        while !rest.is_empty() {
-            let place = (at % WORD_BYTES) as usize;
-            let (part, behind) = rest.split_at(rest.len().min(WORD_BYTES as usize - place));
-            let index = at / WORD_BYTES;
-            let mut word = self.load(index, Ordering::Relaxed).to_le_bytes();
-            word[place..place + part.len()].copy_from_slice(part);
-            self.store(index, u64::from_le_bytes(word), Ordering::Relaxed);
-            at += part.len() as u64;
-            rest = behind;
+    #[inline(always)]
+    pub(crate) fn patch_bytes(self, at: u64, bytes: &[u8]) {
+        let before = (at.next_multiple_of(WORD_BYTES) - at) as usize;
+        let (head, rest) = bytes.split_at(before.min(bytes.len()));
+        let (whole, tail) = rest.split_at(rest.len() / WORD_BYTES as usize * WORD_BYTES as usize);
+        self.patch_word(at, head);
+        let at = at + head.len() as u64;
+        self.store_bytes(at / WORD_BYTES, whole);
+        self.patch_word(at + whole.len() as u64, tail);
+    }
+
+    /// Writes `bytes` at byte `at`; all of them lie in one word.
+    #[inline(always)]
+    fn patch_word(self, at: u64, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
         }
+        let index = at / WORD_BYTES;
+        let place = (at % WORD_BYTES) as usize;
+        let mut word = self.load(index, Ordering::Relaxed).to_le_bytes();
+        word[place..place + bytes.len()].copy_from_slice(bytes);
+        self.store(index, u64::from_le_bytes(word), Ordering::Relaxed);
     }
 
     /// Copies words from `index` on into `to`, as relaxed loads.
     #[inline(always)]
-    pub(crate) fn load_words(&self, index: u64, to: &mut [u64]) {
+    pub(crate) fn load_words(self, index: u64, to: &mut [u64]) {
         let words = self.run(index, to.len() as u64);
         for (to, word) in to.iter_mut().zip(words) {
             *to = word.load(Ordering::Relaxed);
         }
     }
 
-    /// `count` words from `index` on.
+    /// Copies `count` words from `index` on to where `to` has them at `to_index`.
     #[inline(always)]
-    fn run(&self, index: u64, count: u64) -> &[AtomicU64] {
-        let len = self.words as u64;
-        if index.saturating_add(count) > len {
-            out_of_bounds(index, count, self.words);
-        }
-        #[cfg(not(loom))]
-        // SAFETY: the start is within the memory or one past its end, checked above.
-        let pointer = unsafe { self.base.add(index as usize) };
-        #[cfg(not(loom))]
-        // SAFETY: the run is in bounds (checked above) of memory that `owner` keeps alive for as
-        // long as `self`; atomics may be shared, so no exclusive reference is in the way.
-        return unsafe { std::slice::from_raw_parts(pointer.as_ptr(), count as usize) };
-        #[cfg(loom)]
-        {
-            let Owner::Heap { words, first } = &self.owner;
-            &words[first + index as usize..][..count as usize]
-        }
-    }
-
-    /// Reads words from `index` on as plain memory, which is what lending them in place amounts to:
-    /// loom reports every store that is not ordered before or after it.
-    #[cfg(loom)]
-    pub(crate) fn read_words(&self, index: u64, to: &mut [u64]) {
-        let words = self.run(index, to.len() as u64);
-        for (to, word) in to.iter_mut().zip(words) {
-            // SAFETY: loom keeps the value under a lock of its own; a race is reported, not run.
-            *to = unsafe { word.unsync_load() };
+    pub(crate) fn copy_words(self, index: u64, count: u64, to: Words<'_>, to_index: u64) {
+        let (from, to) = (self.run(index, count), to.run(to_index, count));
+        for (to, from) in to.iter().zip(from) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 
@@ -267,13 +301,21 @@ impl Memory {
     /// # Safety
     /// Nobody may write to any of these bytes for as long as the slice lives, and their last
     /// write must happen before this call.
-    #[cfg(not(loom))]
     #[inline(always)]
-    pub(crate) unsafe fn bytes(&self, index: u64, length: u64) -> &[u8] {
+    pub(crate) unsafe fn bytes(self, index: u64, length: u64) -> &'a [u8] {
         let words = self.run(index, length.div_ceil(WORD_BYTES));
+        #[cfg(not(loom))]
         // SAFETY: the run covers `length` initialised bytes; the caller says that nobody writes to
         // them meanwhile, and atomics have no padding.
-        unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u8>(), length as usize) }
+        return unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u8>(), length as usize) };
+        // Loom's atomics have no bytes to lend: they are read as plain memory, so that a store that
+        // is not ordered before or after is reported, and lent from a copy that a model never frees.
+        #[cfg(loom)]
+        {
+            // SAFETY: loom keeps the value under a lock of its own; a race is reported, not run.
+            let bytes = words.iter().flat_map(|word| unsafe { word.unsync_load() }.to_le_bytes());
+            &bytes.collect::<Vec<u8>>().leak()[..length as usize]
+        }
     }
 }
 
@@ -298,16 +340,16 @@ mod tests {
             for at in 0..64 {
                 memory.store(at, u64::MAX, Ordering::Relaxed);
             }
-            memory.store_bytes(index, &bytes);
+            memory.words().store_bytes(index, &bytes);
             // SAFETY: this thread alone knows the memory, and does not write any more.
-            let read = unsafe { memory.bytes(index, bytes.len() as u64) };
+            let read = unsafe { memory.words().bytes(index, bytes.len() as u64) };
             prop_assert_eq!(read, &bytes[..]);
             let end = index + (bytes.len() as u64).div_ceil(8);
             for at in (0..index).chain(end..64) {
                 prop_assert_eq!(memory.load(at, Ordering::Relaxed), u64::MAX);
             }
             let mut words = vec![0; bytes.len().div_ceil(8)];
-            memory.load_words(index, &mut words);
+            memory.words().load_words(index, &mut words);
             let copied: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
             prop_assert_eq!(&copied[..bytes.len()], &bytes[..]);
         }

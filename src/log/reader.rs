@@ -8,7 +8,7 @@ use super::block::{BLOCK_BYTES, BLOCK_HEADER_BYTES, block_end, block_of, block_s
 use super::copy::Stall;
 use super::frame::{CommitWord, HEADER_BYTES, Kind, span};
 use super::ring::Ring;
-use super::source::Source;
+use super::source::{Source, Window};
 use super::train::Train;
 use super::walk::{Checked, Damaged, check, check_gap};
 use super::writer::FRAME_PAYLOAD_BYTES_MAX;
@@ -73,6 +73,20 @@ pub(crate) struct Reader {
     next: Next,
     /// What a run took, to be settled by the next call.
     taken: Cell<Option<Next>>,
+    /// Up to here there is nothing but frames of the block to be looked at: no message is due that
+    /// is not the next one, no fragment is kept, no run is unsettled. 0 = `open` is to see.
+    open_end: u64,
+}
+
+/// Why [`Reader::each_message`] came to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The limit was reached, or the handler had enough.
+    Taken,
+    /// Nothing more is committed.
+    Drained,
+    /// [`Reader::peek`] has to look.
+    Unusual,
 }
 
 impl Reader {
@@ -105,17 +119,26 @@ impl Reader {
             train,
             next: Next { position, offset },
             taken: Cell::new(None),
+            open_end: 0,
         }
     }
 
     /// Everything before this is done with.
+    #[inline(always)]
     pub(crate) fn position(&mut self) -> u64 {
-        self.settle();
+        // While it is open no run is unsettled.
+        if self.open_end == 0 {
+            self.settle();
+        }
         self.position
     }
 
     /// Offset of the next message, as far as is known.
+    #[inline(always)]
     pub(crate) fn offset(&self) -> u64 {
+        if self.open_end != 0 {
+            return self.offset;
+        }
         self.due.unwrap_or_else(|| self.taken.get().map_or(self.offset, |taken| taken.offset))
     }
 
@@ -123,6 +146,7 @@ impl Reader {
     pub(crate) fn retire(&mut self) {
         self.settle();
         self.train.clear();
+        self.open_end = 0;
         self.position = block_start(block_of(u64::MAX));
     }
 
@@ -132,12 +156,36 @@ impl Reader {
         self.due = self.due.or((!self.joining).then_some(self.offset));
         self.joining = true;
         self.train.clear();
+        self.open_end = 0;
         self.position = block_start(number);
     }
 
-    /// Hands up to `limit` plain messages inside the block to `handler`, which nearly all are, and
-    /// stops where `peek` has to look. Returns how many were consumed. `handler` breaks with
-    /// whether the message that it was handed last is consumed.
+    /// Lets [`Reader::each_message`] hand out what comes next, if those are plain messages inside
+    /// the block, as nearly all are. Returns whether there is one now.
+    pub(crate) fn open(&mut self) -> bool {
+        let is_usual = self.due.is_none()
+            && !self.joining
+            && self.train.is_idle()
+            && self.taken.get().is_none()
+            && !is_edge(self.position);
+        self.open_end = if is_usual { block_end(self.position).min(self.source.end()) } else { 0 };
+        self.position < self.open_end
+            && self.source.word(self.position).is_some_and(|word| self.is_plain(word))
+    }
+
+    /// Nothing is handed out by [`Reader::each_message`] until [`Reader::open`].
+    pub(crate) fn close(&mut self) {
+        self.open_end = 0;
+    }
+
+    #[inline(always)]
+    fn is_plain(&self, word: CommitWord) -> bool {
+        word.is_message_of(self.offset) && self.position + word.span() <= self.open_end
+    }
+
+    /// Hands up to `limit` plain messages to `handler`, as far as this is open and one follows the
+    /// other. Returns how many were consumed, and why it ended. `handler` breaks with whether the
+    /// message that it was handed last is consumed.
     ///
     /// What `check` asks for is asked here in fewer comparisons.
     #[inline(always)]
@@ -145,28 +193,24 @@ impl Reader {
         &mut self,
         limit: usize,
         mut handler: impl FnMut(RawMessage<'_>) -> ControlFlow<bool>,
-    ) -> usize {
-        let is_usual = self.due.is_none() && self.train.is_idle() && self.taken.get().is_none();
-        if !is_usual || is_edge(self.position) {
-            return 0;
-        }
+    ) -> (usize, End) {
         // In locals and stored for each message, since the handler may panic: to load them again
         // would be the longest way through the loop.
         let (mut position, mut offset) = (self.position, self.offset);
-        let block_end = block_end(position);
+        let (window, open_end) = (self.source.window(), self.open_end);
         let mut count = 0;
-        while count < limit && position < block_end {
-            let Some(word) = self.source.word(position) else { break };
-            let end = position + word.span();
-            if !word.is_message_of(offset) || end > block_end {
-                break;
+        while count < limit {
+            if position >= open_end {
+                return (count, End::Unusual);
             }
-            self.joining = false;
-            #[cfg(loom)]
-            self.source.take_frame(position, word);
-            let flow = handler(self.message(position, offset, word));
+            let Some(word) = window.word(position) else { return (count, End::Drained) };
+            let end = position + if word.length() <= 48 { 64 } else { wide_span(word) };
+            if !word.is_message_of(offset) || end > open_end {
+                return (count, End::Unusual);
+            }
+            let flow = handler(message(window, position, offset, word));
             if flow == ControlFlow::Break(false) {
-                break;
+                return (count, End::Taken);
             }
             (position, offset) = (end, offset + 1);
             (self.position, self.offset) = (position, offset);
@@ -175,12 +219,12 @@ impl Reader {
                 break;
             }
         }
-        count
+        (count, End::Taken)
     }
 
     /// Whether a look at one or two words is enough to tell that `peek` would find nothing and
     /// change nothing.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn is_drained(&self) -> bool {
         self.taken.get().is_none()
             && self.train.is_idle()
@@ -194,6 +238,7 @@ impl Reader {
     /// [`Stall::Overrun`] when the reader copies and was too slow; the caller restarts it.
     #[inline]
     pub(crate) fn peek(&mut self) -> Result<Option<Frame<'_>>, Stall> {
+        self.close();
         self.settle();
         if self.train.is_complete() {
             return Ok(self.assembled());
@@ -242,7 +287,7 @@ impl Reader {
                 _ => {}
             }
         }
-        let payload = || self.source.bytes(at + HEADER_BYTES, word.length());
+        let payload = || self.source.window().bytes(at + HEADER_BYTES, word.length());
         match frame.kind {
             Kind::Message | Kind::Gap => {
                 self.next = Next { position: frame.end, offset: last + 1 };
@@ -253,7 +298,7 @@ impl Reader {
                 return Ok(true);
             }
             Kind::First => {
-                let timestamp_ns = self.source.load(at + 8);
+                let timestamp_ns = self.source.window().load(at + 8);
                 self.train.first(timestamp_ns, word.flags(), payload()).map_err(damaged)?;
             }
             Kind::Middle => self.train.add(payload()).map_err(damaged)?,
@@ -291,7 +336,8 @@ impl Reader {
                 Frame::Lost { from, to, cause: Some(cause) }
             }
             Kind::Control => {
-                let payload = self.source.bytes(self.position + HEADER_BYTES, word.length());
+                let payload =
+                    self.source.window().bytes(self.position + HEADER_BYTES, word.length());
                 Frame::Control { payload }
             }
             _ => Frame::Message(self.message(self.position, self.offset, word)),
@@ -300,12 +346,7 @@ impl Reader {
 
     #[inline(always)]
     fn message(&self, position: u64, offset: u64, word: CommitWord) -> RawMessage<'_> {
-        RawMessage {
-            offset,
-            timestamp_ns: self.source.load(position + 8),
-            flags: word.flags(),
-            payload: self.source.bytes(position + HEADER_BYTES, word.length()),
-        }
+        message(self.source.window(), position, offset, word)
     }
 
     fn assembled(&self) -> Option<Frame<'_>> {
@@ -316,7 +357,7 @@ impl Reader {
 
     fn gap(&self) -> [u64; 3] {
         let at = self.position + HEADER_BYTES;
-        [at, at + 8, at + 16].map(|place| self.source.load(place))
+        [at, at + 8, at + 16].map(|place| self.source.window().load(place))
     }
 
     /// Goes past what `peek` returned last.
@@ -332,7 +373,7 @@ impl Reader {
         self.offset = self.next.offset;
     }
 
-    #[inline]
+    #[inline(never)]
     fn settle(&mut self) {
         if let Some(next) = self.taken.take() {
             self.next = next;
@@ -370,6 +411,16 @@ impl Reader {
         self.position += BLOCK_HEADER_BYTES;
         self.source.restart(self.position);
         Ok(true)
+    }
+}
+
+#[inline(always)]
+fn message(window: Window<'_>, position: u64, offset: u64, word: CommitWord) -> RawMessage<'_> {
+    RawMessage {
+        offset,
+        timestamp_ns: window.load(position + 8),
+        flags: word.flags(),
+        payload: window.bytes(position + HEADER_BYTES, word.length()),
     }
 }
 
@@ -443,4 +494,10 @@ impl<'a> Iterator for Run<'a> {
         self.reader.taken.set(Some(self.next));
         Some(message)
     }
+}
+
+#[cold]
+#[inline(never)]
+fn wide_span(word: CommitWord) -> u64 {
+    word.span()
 }

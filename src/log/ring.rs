@@ -4,8 +4,8 @@
 use super::block::{
     BLOCK_BYTES, BLOCK_MAGIC, BlockHeader, LogId, block_of, block_start, field, is_edge,
 };
-use super::frame::OFFSET_MAX;
-use super::memory::{Memory, WORD_BYTES};
+use super::frame::{LINE_BYTES, OFFSET_MAX};
+use super::memory::{Memory, WORD_BYTES, Words};
 use crate::sync::{Ordering, fence};
 
 /// Blocks in the smallest ring: one that is written, one that is read, and room between them.
@@ -28,6 +28,11 @@ impl Ring {
         Ring { memory, mask: bytes - 1 }
     }
 
+    /// A block's place by itself, zeroed, on the heap: for a private copy of whatever block.
+    pub(crate) fn single_block() -> Ring {
+        Ring { memory: Memory::heap(BLOCK_BYTES), mask: BLOCK_BYTES - 1 }
+    }
+
     /// Size in bytes.
     #[inline(always)]
     pub(crate) fn bytes_len(&self) -> u64 {
@@ -44,72 +49,10 @@ impl Ring {
         (self.bytes_len() / 4).min(super::frame::LENGTH_MAX)
     }
 
+    /// The lines, by position.
     #[inline(always)]
-    fn index(&self, position: u64) -> u64 {
-        debug_assert!(position.is_multiple_of(WORD_BYTES));
-        let index = (position & self.mask) / WORD_BYTES;
-        // SAFETY: `mask` is the memory's size in bytes - 1 (see `new`; neither ever changes), so
-        // what is masked with it lies in the memory. Said here, the check that every access makes
-        // is left out of the hot path.
-        unsafe { std::hint::assert_unchecked(index < self.memory.words_len()) };
-        index
-    }
-
-    #[inline(always)]
-    pub(crate) fn load(&self, position: u64, ordering: Ordering) -> u64 {
-        self.memory.load(self.index(position), ordering)
-    }
-
-    #[inline(always)]
-    pub(crate) fn store(&self, position: u64, value: u64, ordering: Ordering) {
-        self.memory.store(self.index(position), value, ordering);
-    }
-
-    #[inline(always)]
-    pub(crate) fn store_bytes(&self, position: u64, bytes: &[u8]) {
-        self.memory.store_bytes(self.index(position), bytes);
-    }
-
-    /// Writes bytes at any position: see [`Memory::patch_bytes`].
-    pub(crate) fn patch_bytes(&self, position: u64, bytes: &[u8]) {
-        self.memory.patch_bytes(position & self.mask, bytes);
-    }
-
-    #[inline(always)]
-    pub(crate) fn load_words(&self, position: u64, to: &mut [u64]) {
-        self.memory.load_words(self.index(position), to);
-    }
-
-    /// Words in place: see [`Memory::read_words`].
-    #[cfg(loom)]
-    pub(crate) fn read_words(&self, position: u64, to: &mut [u64]) {
-        self.memory.read_words(self.index(position), to);
-    }
-
-    /// Bytes in place.
-    ///
-    /// # Safety
-    /// As for [`Memory::bytes`]: nobody may write to them while the slice lives.
-    #[cfg(not(loom))]
-    #[inline(always)]
-    pub(crate) unsafe fn bytes(&self, position: u64, length: u64) -> &[u8] {
-        // SAFETY: handed on to the caller.
-        unsafe { self.memory.bytes(self.index(position), length) }
-    }
-
-    #[inline(always)]
-    pub(crate) fn prefetch_for_write(&self, position: u64) {
-        self.memory.prefetch_for_write(self.index(position));
-    }
-
-    /// Zeroes the line starts in `[from, to)`.
-    #[inline(always)]
-    pub(crate) fn clear_lines(&self, from: u64, to: u64) {
-        let mut at = from;
-        while at < to {
-            self.store(at, 0, Ordering::Relaxed);
-            at += super::frame::LINE_BYTES;
-        }
+    pub(crate) fn lines(&self) -> Lines<'_> {
+        Lines { words: self.memory.words(), mask: self.mask }
     }
 
     /// The number + 1 in the place where block `number` lies or will lie.
@@ -118,36 +61,36 @@ impl Ring {
     /// the release store in [`Ring::enter`].
     #[inline(always)]
     pub(crate) fn number(&self, number: u64, ordering: Ordering) -> u64 {
-        self.load(block_start(number) + field::NUMBER, ordering)
+        self.lines().load(block_start(number) + field::NUMBER, ordering)
     }
 
     /// Takes the place of block `number` for it: edge `entry`.
     pub(crate) fn enter(&self, number: u64, log_id: LogId, header: BlockHeader, clear_to: u64) {
-        let start = block_start(number);
+        let (start, lines) = (block_start(number), self.lines());
         debug_assert!(is_edge(start));
         // Edge `eviction`: a reader who sees this zero and fences sees the mark stored before it.
-        self.store(start + field::NUMBER, 0, Ordering::Release);
+        lines.store(start + field::NUMBER, 0, Ordering::Release);
         // Edge `overrun`: whoever has read any word that is stored below finds, after its acquire
         // fence in `still`, that the number is no longer the one it expects.
         fence(Ordering::Release);
-        self.store(start + field::MAGIC, BLOCK_MAGIC, Ordering::Relaxed);
-        self.store(start + field::LOG_ID, log_id.0[0], Ordering::Relaxed);
-        self.store(start + field::LOG_ID + 8, log_id.0[1], Ordering::Relaxed);
-        self.store(start + field::FIRST_OFFSET, header.first_offset, Ordering::Relaxed);
-        self.store(start + field::TIMESTAMP_MAX_NS, header.timestamp_max_ns, Ordering::Relaxed);
-        self.store(start + field::EPOCH, header.epoch, Ordering::Relaxed);
+        lines.store(start + field::MAGIC, BLOCK_MAGIC, Ordering::Relaxed);
+        lines.store(start + field::LOG_ID, log_id.0[0], Ordering::Relaxed);
+        lines.store(start + field::LOG_ID + 8, log_id.0[1], Ordering::Relaxed);
+        lines.store(start + field::FIRST_OFFSET, header.first_offset, Ordering::Relaxed);
+        lines.store(start + field::TIMESTAMP_MAX_NS, header.timestamp_max_ns, Ordering::Relaxed);
+        lines.store(start + field::EPOCH, header.epoch, Ordering::Relaxed);
         let place = u64::from(header.first_message);
-        self.store(start + field::PLACE_AND_FLAGS, place, Ordering::Relaxed);
+        lines.store(start + field::PLACE_AND_FLAGS, place, Ordering::Relaxed);
         // Line 1 is the segment's; a ring keeps it zero, so that pages go to disk as they are.
-        self.clear_lines(start + 64, start + 128);
-        self.clear_lines(start + 128, clear_to);
-        self.store(start + field::NUMBER, number + 1, Ordering::Release);
+        lines.clear(start + 64, start + 128);
+        lines.clear(start + 128, clear_to);
+        lines.store(start + field::NUMBER, number + 1, Ordering::Release);
     }
 
     /// The log that the ring's first place was entered for, if ever.
     #[cfg(not(loom))]
     pub(crate) fn first_log_id(&self) -> Option<LogId> {
-        let word = |at| self.load(at, Ordering::Relaxed);
+        let word = |at| self.lines().load(at, Ordering::Relaxed);
         (word(field::MAGIC) != 0).then(|| LogId([word(field::LOG_ID), word(field::LOG_ID + 8)]))
     }
 
@@ -166,15 +109,93 @@ impl Ring {
         if self.number(number, Ordering::Acquire) != number + 1 {
             return None;
         }
-        let start = block_start(number);
-        let magic = self.load(start + field::MAGIC, Ordering::Relaxed);
+        let (start, lines) = (block_start(number), self.lines());
+        let magic = lines.load(start + field::MAGIC, Ordering::Relaxed);
         let header = BlockHeader {
-            first_offset: self.load(start + field::FIRST_OFFSET, Ordering::Relaxed),
-            timestamp_max_ns: self.load(start + field::TIMESTAMP_MAX_NS, Ordering::Relaxed),
-            epoch: self.load(start + field::EPOCH, Ordering::Relaxed),
-            first_message: self.load(start + field::PLACE_AND_FLAGS, Ordering::Relaxed) as u32,
+            first_offset: lines.load(start + field::FIRST_OFFSET, Ordering::Relaxed),
+            timestamp_max_ns: lines.load(start + field::TIMESTAMP_MAX_NS, Ordering::Relaxed),
+            epoch: lines.load(start + field::EPOCH, Ordering::Relaxed),
+            first_message: lines.load(start + field::PLACE_AND_FLAGS, Ordering::Relaxed) as u32,
         };
         (self.still(number) && magic == BLOCK_MAGIC && header.first_offset <= OFFSET_MAX)
             .then_some(header)
+    }
+}
+
+/// A ring's words by position, borrowed: everything that is done to ring memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lines<'a> {
+    words: Words<'a>,
+    mask: u64,
+}
+
+impl<'a> Lines<'a> {
+    #[inline(always)]
+    fn index(self, position: u64) -> u64 {
+        debug_assert!(position.is_multiple_of(WORD_BYTES));
+        let index = (position & self.mask) / WORD_BYTES;
+        // SAFETY: `mask` is the memory's size in bytes - 1 (see `Ring::new`; neither ever changes),
+        // so what is masked with it lies in the memory. Said here, the check that every access
+        // makes is left out of the hot path.
+        unsafe { std::hint::assert_unchecked(index < self.words.len()) };
+        index
+    }
+
+    #[inline(always)]
+    pub(crate) fn load(self, position: u64, ordering: Ordering) -> u64 {
+        self.words.load(self.index(position), ordering)
+    }
+
+    #[inline(always)]
+    pub(crate) fn store(self, position: u64, value: u64, ordering: Ordering) {
+        self.words.store(self.index(position), value, ordering);
+    }
+
+    /// The words of a frame at `position` that takes `span` bytes.
+    #[inline(always)]
+    pub(crate) fn frame(self, position: u64, span: u64) -> Words<'a> {
+        self.words.part(self.index(position), span / WORD_BYTES)
+    }
+
+    /// Writes bytes at any position: see [`Words::patch_bytes`].
+    #[inline(always)]
+    pub(crate) fn patch_bytes(self, position: u64, bytes: &[u8]) {
+        self.words.patch_bytes(position & self.mask, bytes);
+    }
+
+    #[inline(always)]
+    pub(crate) fn load_words(self, position: u64, to: &mut [u64]) {
+        self.words.load_words(self.index(position), to);
+    }
+
+    /// Copies `count` words from `position` on to the same position of `to`.
+    #[inline(always)]
+    pub(crate) fn copy_words(self, position: u64, count: u64, to: Lines<'_>) {
+        self.words.copy_words(self.index(position), count, to.words, to.index(position));
+    }
+
+    /// Bytes in place.
+    ///
+    /// # Safety
+    /// As for [`Words::bytes`]: nobody may write to them while the slice lives.
+    #[inline(always)]
+    pub(crate) unsafe fn bytes(self, position: u64, length: u64) -> &'a [u8] {
+        // SAFETY: handed on to the caller.
+        unsafe { self.words.bytes(self.index(position), length) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn prefetch_for_write(self, position: u64) {
+        self.words.prefetch_for_write(self.index(position));
+    }
+
+    /// Zeroes the line starts in `[from, to)`.
+    #[inline(always)]
+    pub(crate) fn clear(self, from: u64, to: u64) {
+        let mut at = from;
+        while at < to {
+            self.store(at, 0, Ordering::Relaxed);
+            at += LINE_BYTES;
+        }
     }
 }

@@ -4,7 +4,7 @@
 use super::block::{block_of, block_start};
 use super::memory::Memory;
 use super::pages::{self, Pages};
-use crate::sync::{Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, fence};
 
 /// Largest generation: the state word keeps a bit for itself.
 const GENERATION_MAX: u64 = (1 << 63) - 1;
@@ -12,6 +12,17 @@ const GENERATION_MAX: u64 = (1 << 63) - 1;
 /// The block where a joiner wanted to start may be overwritten at any moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Covered;
+
+/// What a subscriber has seen so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Counts {
+    /// Messages that were handed out.
+    pub(crate) messages: u64,
+    /// Their payload bytes.
+    pub(crate) bytes: u64,
+    /// Messages that were reported as lost.
+    pub(crate) lost: u64,
+}
 
 /// A subscriber's slot. Whoever holds it holds the slot's lock too.
 #[derive(Debug)]
@@ -22,7 +33,6 @@ pub(crate) struct Seat {
     slot: usize,
     generation: u64,
     ring_bytes: u64,
-    stored: u64,
 }
 
 impl Seat {
@@ -36,7 +46,7 @@ impl Seat {
         if pages.publisher.load(mark, Ordering::Relaxed) == generation {
             generation = next(generation);
         }
-        Seat { pages, page, slot, generation, ring_bytes, stored: 0 }
+        Seat { pages, page, slot, generation, ring_bytes }
     }
 
     /// Activates the slot with its cursor at `position`, where the caller will read from the start
@@ -46,7 +56,6 @@ impl Seat {
     /// [`Covered`] when the publisher may already have reserved that block's place; the slot is
     /// active all the same.
     pub(crate) fn join(&mut self, position: u64) -> Result<(), Covered> {
-        self.stored = position;
         self.page.store(pages::cursor::POSITION, position, Ordering::Relaxed);
         // Pairs with the acquire load in `Gate::enumerate`: whoever sees the slot active sees the
         // cursor.
@@ -66,13 +75,26 @@ impl Seat {
 
     /// Tells the publisher that everything before `position` is done with: edge `leave`, the
     /// subscriber's side.
-    #[inline]
-    pub(crate) fn store(&mut self, position: u64, offset: u64) {
-        if position != self.stored {
-            self.stored = position;
-            self.page.store(pages::cursor::OFFSET, offset, Ordering::Relaxed);
-            self.page.store(pages::cursor::POSITION, position, Ordering::Release);
-        }
+    #[inline(always)]
+    pub(crate) fn store(&self, position: u64, offset: u64) {
+        let line = self.line();
+        line[pages::cursor::OFFSET as usize].store(offset, Ordering::Relaxed);
+        line[pages::cursor::POSITION as usize].store(position, Ordering::Release);
+    }
+
+    /// Says what was counted so far.
+    #[inline(always)]
+    pub(crate) fn count(&self, Counts { messages, bytes, lost }: Counts) {
+        let line = self.line();
+        line[pages::cursor::MESSAGES as usize].store(messages, Ordering::Relaxed);
+        line[pages::cursor::BYTES as usize].store(bytes, Ordering::Relaxed);
+        line[pages::cursor::LOST as usize].store(lost, Ordering::Relaxed);
+    }
+
+    /// The slot's fields: one cache line.
+    #[inline(always)]
+    fn line(&self) -> &[AtomicU64; 8] {
+        self.page.words().first()
     }
 
     /// Whether the publisher goes on without this subscriber: edge `eviction`.
@@ -82,11 +104,6 @@ impl Seat {
         fence(Ordering::Acquire);
         let mark = pages::publisher::EVICTED + self.slot as u64;
         self.pages.publisher.load(mark, Ordering::Acquire) == self.generation
-    }
-
-    /// The slot's page, for counters.
-    pub(crate) fn page(&self) -> &Memory {
-        &self.page
     }
 
     /// Gives the slot up: it no longer gates.

@@ -2,22 +2,23 @@
 //! here.
 
 use super::block::block_of;
-use super::copy::{BlockCopy, Stall};
+use super::copy::{Stall, copy_run};
 use super::frame::CommitWord;
-use super::ring::Ring;
+use super::ring::{Lines, Ring};
 use crate::sync::Ordering;
 
 /// A ring to read from.
 #[derive(Debug)]
 pub(crate) struct Source {
     ring: Ring,
-    /// `None`: in place.
-    copy: Option<BlockCopy>,
-    /// Loom's atomics have no bytes to lend, so there a frame that is read in place is taken from
-    /// the ring by plain reads first: a missing edge shows as a race.
-    #[cfg(loom)]
-    frame: BlockCopy,
+    /// Where the bytes are that are read: the ring itself, or a block of one's own.
+    read: Ring,
+    /// Position up to which frames were copied and validated; all that there may be, in place.
+    end: u64,
 }
+
+/// No frame ends there: what is read in place needs no copying.
+const IN_PLACE: u64 = u64::MAX;
 
 impl Source {
     /// The ring's own bytes.
@@ -25,101 +26,100 @@ impl Source {
     /// # Safety
     /// As for [`super::reader::Reader::in_place`].
     pub(crate) unsafe fn in_place(ring: Ring) -> Source {
-        Source {
-            ring,
-            copy: None,
-            #[cfg(loom)]
-            frame: BlockCopy::new(),
-        }
+        Source { read: ring.clone(), ring, end: IN_PLACE }
     }
 
     /// Validated copies.
     pub(crate) fn copied(ring: Ring) -> Source {
-        Source {
-            ring,
-            copy: Some(BlockCopy::new()),
-            #[cfg(loom)]
-            frame: BlockCopy::new(),
-        }
+        Source { ring, read: Ring::single_block(), end: 0 }
     }
 
+    /// The ring.
     pub(crate) fn ring(&self) -> &Ring {
         &self.ring
     }
 
+    /// What can be read without [`Source::fetch`], borrowed.
+    #[inline(always)]
+    pub(crate) fn window(&self) -> Window<'_> {
+        Window { lines: self.read.lines() }
+    }
+
+    /// Position from which on nothing can be read without [`Source::fetch`].
+    #[inline(always)]
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    fn is_in_place(&self) -> bool {
+        self.end == IN_PLACE
+    }
+
     /// Reading goes on at `position`, inside a block that was entered.
     pub(crate) fn restart(&mut self, position: u64) {
-        if let Some(copy) = &mut self.copy {
-            copy.restart(position);
+        if !self.is_in_place() {
+            self.end = position;
         }
     }
 
-    /// The committed word at `position`; fetches what was committed since, where copies are made.
+    /// The committed word at `position`; copies what was committed since, where copies are made.
     #[inline]
     pub(crate) fn fetch(&mut self, position: u64) -> Result<Option<CommitWord>, Stall> {
-        let word = self.word(position);
-        if let (None, Some(copy)) = (word, &mut self.copy) {
-            return Ok(if copy.refill(&self.ring, position)? { copy.word(position) } else { None });
+        if position >= self.end {
+            self.end = copy_run(&self.ring, position, &self.read)?;
         }
-        #[cfg(loom)]
-        if let Some(word) = word {
-            self.take_frame(position, word);
-        }
-        Ok(word)
-    }
-
-    /// Takes the frame at `position` from the ring where it is read in place; its word was
-    /// returned.
-    #[cfg(loom)]
-    pub(crate) fn take_frame(&mut self, position: u64, word: CommitWord) {
-        if self.copy.is_none() {
-            self.frame.take_frame(&self.ring, position, word);
-        }
+        Ok(self.word(position))
     }
 
     /// The committed word at `position`, as far as that can be had without copying.
     #[inline]
     pub(crate) fn word(&self, position: u64) -> Option<CommitWord> {
-        match &self.copy {
-            Some(copy) => copy.word(position),
-            None => {
-                // Edge `commit`: with the word all of the frame is there.
-                let word = CommitWord(self.ring.load(position, Ordering::Acquire));
-                word.is_committed().then_some(word)
-            }
+        if position >= self.end {
+            return None;
         }
+        self.window().word(position)
     }
 
     /// Whether nothing was committed at `position`, which lies inside a block that was entered and
     /// that nobody has taken since.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn is_drained(&self, position: u64) -> bool {
-        let is_empty = !CommitWord(self.ring.load(position, Ordering::Relaxed)).is_committed();
-        let Some(copy) = &self.copy else { return is_empty };
-        is_empty && copy.word(position).is_none() && self.ring.still(block_of(position))
+        let word = self.ring.lines().load(position, Ordering::Relaxed);
+        if CommitWord(word).is_committed() || self.is_in_place() {
+            return !CommitWord(word).is_committed();
+        }
+        position >= self.end && self.ring.still(block_of(position))
+    }
+}
+
+/// What a source has to be read, borrowed; in a local variable it stays in registers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window<'a> {
+    lines: Lines<'a>,
+}
+
+impl<'a> Window<'a> {
+    /// The committed word at `position`, which is below [`Source::end`].
+    #[inline(always)]
+    pub(crate) fn word(self, position: u64) -> Option<CommitWord> {
+        // Edge `commit`, in place: with the word all of the frame is there.
+        let word = CommitWord(self.lines.load(position, Ordering::Acquire));
+        word.is_committed().then_some(word)
     }
 
     /// A word of a frame whose commit word was returned.
-    #[inline]
-    pub(crate) fn load(&self, position: u64) -> u64 {
-        match &self.copy {
-            Some(copy) => copy.load(position),
-            None => self.ring.load(position, Ordering::Relaxed),
-        }
+    #[inline(always)]
+    pub(crate) fn load(self, position: u64) -> u64 {
+        self.lines.load(position, Ordering::Relaxed)
     }
 
     /// Bytes of a frame whose commit word was returned.
-    #[inline]
-    pub(crate) fn bytes(&self, position: u64, length: u64) -> &[u8] {
-        match &self.copy {
-            Some(copy) => copy.bytes(position, length),
-            #[cfg(loom)]
-            None => self.frame.bytes(position, length),
-            // SAFETY: the frame was committed before (edge `commit`), so its bytes were written
-            // before this; and by the contract of `in_place` nobody overwrites them for as long as
-            // the reader has not moved on, which takes the `&mut` that this borrow excludes.
-            #[cfg(not(loom))]
-            None => unsafe { self.ring.bytes(position, length) },
-        }
+    #[inline(always)]
+    pub(crate) fn bytes(self, position: u64, length: u64) -> &'a [u8] {
+        // SAFETY: in place, the frame was committed before (edge `commit`), so its bytes were
+        // written before this; and by the contract of `Source::in_place` nobody overwrites them for
+        // as long as the reader has not moved on, which takes the `&mut` that this borrow excludes.
+        // A copy is the source's own, and is written to only by `fetch`, which takes `&mut`, too.
+        unsafe { self.lines.bytes(position, length) }
     }
 }

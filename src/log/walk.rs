@@ -97,7 +97,7 @@ pub(crate) fn walk(
     let mut damaged = None;
     while position < end {
         // Edge `commit`.
-        let word = CommitWord(ring.load(position, Ordering::Acquire));
+        let word = CommitWord(ring.lines().load(position, Ordering::Acquire));
         if !word.is_committed() {
             break;
         }
@@ -128,7 +128,7 @@ pub(crate) fn walk(
             Kind::Abort => train_open = false,
             Kind::Gap => {
                 let mut gap = [0; 3];
-                ring.load_words(position + HEADER_BYTES, &mut gap);
+                ring.lines().load_words(position + HEADER_BYTES, &mut gap);
                 match check_gap(position, gap, offset) {
                     Ok(to) => offset = to + 1,
                     Err(damage) => {
@@ -140,7 +140,8 @@ pub(crate) fn walk(
             Kind::Middle | Kind::Padding | Kind::Control => {}
         }
         if matches!(frame.kind, Kind::Message | Kind::First | Kind::Gap | Kind::Control) {
-            timestamp_max_ns = timestamp_max_ns.max(ring.load(position + 8, Ordering::Relaxed));
+            timestamp_max_ns =
+                timestamp_max_ns.max(ring.lines().load(position + 8, Ordering::Relaxed));
         }
         position = frame.end;
     }

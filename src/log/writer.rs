@@ -8,11 +8,13 @@ use super::block::{
     block_end, block_of, is_edge,
 };
 use super::frame::{
-    CommitWord, GAP_BYTES, GAP_OFFSET_MAX, HEADER_BYTES, Kind, LINE_BYTES, TRAIN_PREFIX_BYTES, span,
+    COMMIT_WORD, CommitWord, GAP_BYTES, GAP_OFFSET_MAX, HEADER_BYTES, Kind, LINE_BYTES,
+    PAYLOAD_WORD, TIMESTAMP_WORD, TRAIN_PREFIX_BYTES, span,
 };
 use super::gate::{Blocked, Gate};
+use super::memory::{WORD_BYTES, Words};
 use super::pages;
-use super::ring::Ring;
+use super::ring::{Lines, Ring};
 use super::wake::Wake;
 use crate::sync::Ordering;
 
@@ -50,8 +52,8 @@ pub(crate) struct Writer {
     epoch: u64,
     position: u64,
     block_end: u64,
-    /// Line starts from here back to the committed frames are zero, as far as invariant 1 wants.
-    cleared: u64,
+    /// Where a frame may end without a further look: the block's end, or 0 while a claim is open.
+    room_end: u64,
     /// End of a claim that was handed out and not committed; 0 = none.
     dirty: u64,
     offset: u64,
@@ -80,7 +82,7 @@ impl Writer {
             epoch,
             position,
             block_end,
-            cleared: block_end,
+            room_end: block_end,
             dirty: 0,
             offset,
             timestamp_max_ns,
@@ -113,7 +115,7 @@ impl Writer {
     /// there is more to be looked at.
     #[inline(always)]
     pub(crate) fn has_room(&self, length: u64) -> bool {
-        span(length) <= self.block_end - self.position
+        self.position + span(length) <= self.room_end
     }
 
     /// Appends one message. The caller has checked its length.
@@ -135,7 +137,7 @@ impl Writer {
         T: IntoBytes + Immutable + ?Sized,
     {
         let bytes = payload.as_bytes();
-        if !self.has_room(bytes.len() as u64) || self.dirty != 0 {
+        if !self.has_room(bytes.len() as u64) {
             return None;
         }
         self.append(timestamp_ns, bytes, Kind::Message);
@@ -150,7 +152,7 @@ impl Writer {
     {
         let Some((timestamp_ns, payload)) = batch.first() else { return Ok(0) };
         let first = payload.as_bytes();
-        if span(first.len() as u64) > self.block_end - self.position || self.dirty != 0 {
+        if !self.has_room(first.len() as u64) {
             self.publish_slow(*timestamp_ns, first)?;
             return Ok(1);
         }
@@ -158,30 +160,32 @@ impl Writer {
         let head = self.position;
         let head_word = CommitWord::new(self.offset, first.len() as u64, Kind::Message, 0);
         // In locals, which the stores into the ring cannot change as far as the compiler knows.
+        let (lines, block_end) = (self.ring.lines(), self.block_end);
         let (mut position, mut offset) = (head, self.offset);
         let (mut timestamp_max_ns, mut payload_bytes) = (self.timestamp_max_ns, self.payload_bytes);
         for (timestamp_ns, payload) in batch {
             let bytes = payload.as_bytes();
             let length = bytes.len() as u64;
-            if span(length) > self.block_end - position {
+            if position + span(length) > block_end {
                 break;
             }
-            self.ring.store_bytes(position + HEADER_BYTES, bytes);
-            self.ring.store(position + 8, *timestamp_ns, Ordering::Relaxed);
+            let frame = lines.frame(position, span(length));
+            frame.store_bytes(PAYLOAD_WORD, bytes);
+            frame.store(TIMESTAMP_WORD, *timestamp_ns, Ordering::Relaxed);
             if position != head {
                 let word = CommitWord::new(offset, length, Kind::Message, 0);
-                self.ring.store(position, word.0, Ordering::Relaxed);
+                frame.store(COMMIT_WORD, word.0, Ordering::Relaxed);
             }
             timestamp_max_ns = timestamp_max_ns.max(*timestamp_ns);
             payload_bytes += length;
             position += span(length);
             offset += 1;
         }
+        clear_ahead(lines, head, position, block_end);
+        self.commit(lines.frame(head, LINE_BYTES), head_word);
         let count = offset - self.offset;
         (self.position, self.offset) = (position, offset);
         (self.timestamp_max_ns, self.payload_bytes) = (timestamp_max_ns, payload_bytes);
-        self.clear_ahead(position);
-        self.commit(head, head_word);
         Ok(count as usize)
     }
 
@@ -219,21 +223,22 @@ impl Writer {
     /// length.
     pub(crate) fn try_claim(&mut self, length: u64) -> Result<(), Blocked> {
         self.frame_room(length)?;
-        self.dirty = self.position + span(length);
+        (self.dirty, self.room_end) = (self.position + span(length), 0);
         Ok(())
     }
 
     /// Writes `bytes` at `at` bytes from the start of the claimed payload.
-    pub(crate) fn put(&self, at: u64, bytes: &[u8]) {
+    #[inline(always)]
+    pub(crate) fn put(&mut self, at: u64, bytes: &[u8]) {
         let start = self.position + HEADER_BYTES + at;
         debug_assert!(start + bytes.len() as u64 <= self.dirty);
-        self.ring.patch_bytes(start, bytes);
+        self.ring.lines().patch_bytes(start, bytes);
     }
 
     /// Commits the claim of `length` bytes.
     pub(crate) fn commit_claim(&mut self, timestamp_ns: u64, length: u64) -> u64 {
         debug_assert_eq!(self.dirty, self.position + span(length));
-        self.dirty = 0;
+        (self.dirty, self.room_end) = (0, self.block_end);
         self.commit_frame(timestamp_ns, length, Kind::Message);
         self.take_offset()
     }
@@ -241,32 +246,36 @@ impl Writer {
     /// Writes and commits a frame that fits into the block.
     #[inline(always)]
     fn append(&mut self, timestamp_ns: u64, bytes: &[u8], kind: Kind) {
-        self.ring.store_bytes(self.position + HEADER_BYTES, bytes);
-        self.commit_frame(timestamp_ns, bytes.len() as u64, kind);
+        let length = bytes.len() as u64;
+        let frame = self.ring.lines().frame(self.position, span(length));
+        frame.store_bytes(PAYLOAD_WORD, bytes);
+        self.commit_frame(timestamp_ns, length, kind);
     }
 
     /// Commits a frame whose payload is in place.
     #[inline(always)]
     fn commit_frame(&mut self, timestamp_ns: u64, length: u64, kind: Kind) {
-        let at = self.position;
+        let (lines, at) = (self.ring.lines(), self.position);
         let end = at + span(length);
         debug_assert!(end <= self.block_end);
-        self.ring.store(at + 8, timestamp_ns, Ordering::Relaxed);
-        self.clear_ahead(end);
+        let frame = lines.frame(at, span(length));
+        frame.store(TIMESTAMP_WORD, timestamp_ns, Ordering::Relaxed);
+        clear_ahead(lines, at, end, self.block_end);
+        self.commit(frame, CommitWord::new(self.offset, length, kind, 0));
+        lines.prefetch_for_write(end + PREFETCH_AHEAD_BYTES);
+        // Nobody waits for these, so they come last.
         self.position = end;
         self.timestamp_max_ns = self.timestamp_max_ns.max(timestamp_ns);
         if kind.carries_payload() {
             self.payload_bytes += length;
         }
-        self.commit(at, CommitWord::new(self.offset, length, kind, 0));
-        self.ring.prefetch_for_write(end + PREFETCH_AHEAD_BYTES);
     }
 
     /// Edge `commit`: pairs with the acquire load of the commit word by every reader. All of the
     /// frame, and the zeroes ahead of it, come before.
     #[inline(always)]
-    fn commit(&mut self, at: u64, word: CommitWord) {
-        self.ring.store(at, word.0, Ordering::Release);
+    fn commit(&self, frame: Words<'_>, word: CommitWord) {
+        frame.store(COMMIT_WORD, word.0, Ordering::Release);
         if let Some(wake) = &self.wake {
             wake.notify();
         }
@@ -278,23 +287,12 @@ impl Writer {
         self.offset - 1
     }
 
-    /// Invariant 1: zeroes the line starts up to D behind a frame that ends at `end`, never inside
-    /// it.
-    #[inline(always)]
-    fn clear_ahead(&mut self, end: u64) {
-        let to = (end + CLEAR_AHEAD_BYTES).min(self.block_end);
-        if to > self.cleared {
-            self.ring.clear_lines(self.cleared.max(end), to);
-            self.cleared = to;
-        }
-    }
-
     /// Invariant 2: nothing that a claim left behind can be taken for a frame. The claim's own
     /// commit word is still zero.
     fn undo_claim(&mut self) {
         if self.dirty != 0 {
-            self.ring.clear_lines(self.position + LINE_BYTES, self.dirty);
-            self.dirty = 0;
+            self.ring.lines().clear(self.position + LINE_BYTES, self.dirty);
+            (self.dirty, self.room_end) = (0, self.block_end);
         }
     }
 
@@ -333,10 +331,11 @@ impl Writer {
     fn enter(&mut self, first_message: u64) {
         if self.position < self.block_end {
             let length = self.block_end - self.position - HEADER_BYTES;
-            self.ring.store(self.position + 8, 0, Ordering::Relaxed);
+            let frame = self.ring.lines().frame(self.position, LINE_BYTES);
+            frame.store(TIMESTAMP_WORD, 0, Ordering::Relaxed);
             let word = CommitWord::new(self.offset, length, Kind::Padding, 0);
+            self.commit(frame, word);
             self.position = self.block_end;
-            self.commit(self.block_end - length - HEADER_BYTES, word);
         }
         let start = self.block_end;
         let number = block_of(start);
@@ -345,14 +344,14 @@ impl Writer {
         self.gate.pages().publisher.store(bytes, self.payload_bytes, Ordering::Release);
         self.position = start + BLOCK_HEADER_BYTES;
         self.block_end = start + BLOCK_BYTES;
-        self.cleared = self.position + CLEAR_AHEAD_BYTES;
+        self.room_end = self.block_end;
         let header = BlockHeader {
             first_offset: self.offset,
             timestamp_max_ns: self.timestamp_max_ns,
             epoch: self.epoch,
             first_message: first_message as u32,
         };
-        self.ring.enter(number, self.log_id, header, self.cleared);
+        self.ring.enter(number, self.log_id, header, self.position + CLEAR_AHEAD_BYTES);
     }
 
     /// Appends a message that does not fit into one frame as a train of fragments: the first has
@@ -368,8 +367,9 @@ impl Writer {
         }
         let room = self.block_end - self.position - HEADER_BYTES;
         let (part, mut rest) = bytes.split_at((room - TRAIN_PREFIX_BYTES) as usize);
-        self.ring.store(self.position + HEADER_BYTES, bytes.len() as u64, Ordering::Relaxed);
-        self.ring.store_bytes(self.position + HEADER_BYTES + TRAIN_PREFIX_BYTES, part);
+        let frame = self.ring.lines().frame(self.position, self.block_end - self.position);
+        frame.store(PAYLOAD_WORD, bytes.len() as u64, Ordering::Relaxed);
+        frame.store_bytes(PAYLOAD_WORD + TRAIN_PREFIX_BYTES / WORD_BYTES, part);
         self.commit_frame(timestamp_ns, room, Kind::First);
         self.payload_bytes -= TRAIN_PREFIX_BYTES;
         while !rest.is_empty() {
@@ -404,7 +404,14 @@ impl Writer {
     /// Zeroes the line starts from `position` to the block's end: what a dead publisher wrote and
     /// did not commit. Nothing may be committed before.
     pub(crate) fn clear_debris(&mut self) {
-        self.ring.clear_lines(self.position, self.block_end);
-        self.cleared = self.block_end;
+        self.ring.lines().clear(self.position, self.block_end);
     }
+}
+
+/// Invariant 1: zeroes the line starts up to D behind what is committed in `[at, end)`, never inside
+/// it. Those up to D behind `at` are zero already, by the same invariant.
+#[inline(always)]
+fn clear_ahead(lines: Lines<'_>, at: u64, end: u64, block_end: u64) {
+    let from = end.max(at + CLEAR_AHEAD_BYTES);
+    lines.clear(from, block_end.min(end + CLEAR_AHEAD_BYTES));
 }

@@ -12,13 +12,8 @@ pub const SLEEP_NS_MAX: u64 = 1_000_000;
 /// The first sleep after work; each further one is twice as long.
 const SLEEP_NS_MIN: u64 = 1_000;
 
-/// The longest pause of [`IdleStrategy::SpinPause`], in spins: some 15 us where one takes 15 ns.
-///
-/// A reader that is about as fast as the writer takes long to catch up, and once it has, it follows
-/// at the writer's heels for hundreds of messages before a poll finds nothing. The pause has to be
-/// worth that: on near cores that nobody else wants, `tickcast bench throughput` shows more than
-/// twice the messages with this than with a quarter of it.
-const PAUSE_SPINS_MAX: usize = 1024;
+/// The longest pause of [`IdleStrategy::SpinPause`], in spins: some 3 us where one takes 12 ns.
+const PAUSE_SPINS_MAX: usize = 256;
 
 /// How a thread idles when a poll, or a whole round of them, found nothing.
 ///
@@ -50,16 +45,16 @@ const PAUSE_SPINS_MAX: usize = 1024;
 pub enum IdleStrategy {
     /// Poll again at once. Only for a thread with a core of its own.
     BusySpin,
-    /// Pause after an empty poll: one spin, or up to 1024 under flood. Only for a thread with a
-    /// core of its own.
+    /// Pause one spin after an empty poll, and more under flood. Only for a thread with a core of its
+    /// own.
     ///
-    /// Under flood a reader that polls the very line that the writer is filling takes it away from
-    /// the writer all the time; leaving the writer alone for a moment makes batches and lifts
-    /// throughput. At low rates the same pause would only be latency. So the first empty poll after
-    /// one that found *n* messages pauses *n* spins, at most 1024, and each further empty poll
-    /// pauses one. This settles by itself: where more than one message arrives per spin, each pause
-    /// finds more than the one before and the pauses grow to 1024; where fewer do, they shrink to
-    /// one.
+    /// A reader at the writer's heels polls the very line that the writer is filling, and takes it
+    /// away from the writer all the time; leaving the writer alone for a moment makes batches and
+    /// lifts throughput. At low rates the same pause would only be latency. So a poll that found *n*
+    /// messages is followed by a pause of *n* spins, at most 256. Where more than one message arrives
+    /// per spin, each pause finds more than the one before and the pauses grow; where fewer do, they
+    /// shrink to one. A poll that found as many as the one before is taken for one that reached its
+    /// limit: more is waiting, and there is no pause.
     SpinPause,
     /// Pause, then yield, then sleep, each sleep twice as long as the one before. For threads that
     /// share cores.
@@ -154,7 +149,7 @@ impl Step {
 #[derive(Clone, Debug)]
 pub struct Idle {
     strategy: IdleStrategy,
-    /// What the poll before found, if no empty poll came in between.
+    /// What the poll before found.
     found: usize,
     /// Steps taken since work was last found.
     steps: u64,
@@ -172,10 +167,21 @@ impl Idle {
     /// takes one step.
     #[inline]
     pub fn idle(&mut self, work: usize) {
-        if work > 0 {
-            *self = Self { found: work, ..Self::new(self.strategy) };
-        } else {
-            self.next_step().run();
+        self.step_after(work).run();
+    }
+
+    #[inline]
+    fn step_after(&mut self, work: usize) -> Step {
+        let before = mem::replace(&mut self.found, work);
+        if work == 0 {
+            return self.next_step();
+        }
+        *self = Self { found: work, ..Self::new(self.strategy) };
+        match self.strategy {
+            IdleStrategy::SpinPause if work != before => {
+                Step::Pause(work.min(PAUSE_SPINS_MAX) as u32)
+            }
+            _ => Step::Spin,
         }
     }
 
@@ -185,9 +191,7 @@ impl Idle {
     pub fn next_step(&mut self) -> Step {
         match self.strategy {
             IdleStrategy::BusySpin => Step::Spin,
-            IdleStrategy::SpinPause => {
-                Step::Pause(mem::take(&mut self.found).clamp(1, PAUSE_SPINS_MAX) as u32)
-            }
+            IdleStrategy::SpinPause => Step::Pause(1),
             IdleStrategy::BackOff { spins, yields, sleep_ns_max } => {
                 let step = self.steps;
                 self.steps += 1;
@@ -232,44 +236,40 @@ mod tests {
 
     #[test]
     fn pauses_as_many_spins_as_messages_were_found_then_one() {
-        let longest = PAUSE_SPINS_MAX;
-        for (found, spins) in [(1, 1), (2, 2), (1023, 1023), (1025, 1024), (usize::MAX, longest)] {
-            let spins = spins as u32;
+        for (found, spins) in [(1, 1), (2, 2), (255, 255), (257, 256), (usize::MAX, 256)] {
             let mut idle = Idle::new(IdleStrategy::SpinPause);
-            assert_eq!(idle.next_step(), Step::Pause(1));
-            idle.idle(found);
-            let expected = [Step::Pause(spins), Step::Pause(1), Step::Pause(1)];
-            assert_eq!(steps(&mut idle, 3), expected, "found {found}");
+            assert_eq!(idle.step_after(0), Step::Pause(1));
+            assert_eq!(idle.step_after(found), Step::Pause(spins), "found {found}");
+            assert_eq!(steps(&mut idle, 2), [Step::Pause(1); 2]);
         }
     }
 
     #[test]
     fn the_pause_grows_under_flood_and_shrinks_below_it() {
-        // A reader that finds what arrived during its pause, at `rate` messages per spin.
-        let settle = |first: usize, rate: fn(usize) -> usize| {
+        // A reader that finds what arrived during its pause.
+        let settle = |first: usize, arrived: fn(u32) -> usize| {
             let mut idle = Idle::new(IdleStrategy::SpinPause);
+            let mut pauses = vec![];
             let mut found = first;
             for _ in 0..10 {
-                idle.idle(found);
-                let Step::Pause(spins) = idle.next_step() else { panic!("only pauses here") };
-                found = rate(spins as usize);
-                if found == 0 {
-                    return idle.next_step();
-                }
+                let Step::Pause(spins) = idle.step_after(found) else { break };
+                pauses.push(spins);
+                found = arrived(spins);
             }
-            idle.idle(found);
-            idle.next_step()
+            pauses
         };
-        assert_eq!(settle(1, |spins| spins * 2), Step::Pause(1024));
-        assert_eq!(settle(100, |spins| spins / 2), Step::Pause(1));
+        assert_eq!(settle(1, |spins| 2 * spins as usize)[..9], [1, 2, 4, 8, 16, 32, 64, 128, 256]);
+        assert_eq!(settle(100, |spins| spins as usize / 2), [100, 50, 25, 12, 6, 3, 1, 1, 1, 1]);
     }
 
     #[test]
-    fn a_later_poll_is_what_counts_for_the_pause() {
+    fn polls_that_reach_their_limit_are_not_kept_waiting() {
         let mut idle = Idle::new(IdleStrategy::SpinPause);
-        idle.idle(20);
-        idle.idle(1);
-        assert_eq!(idle.next_step(), Step::Pause(1));
+        assert_eq!(idle.step_after(100), Step::Pause(100));
+        assert_eq!([0; 3].map(|_| idle.step_after(100)), [Step::Spin; 3]);
+        assert_eq!(idle.step_after(20), Step::Pause(20), "the rest");
+        assert_eq!(idle.step_after(0), Step::Pause(1));
+        assert_eq!(idle.step_after(20), Step::Pause(20), "after an empty poll it is news again");
     }
 
     #[test]

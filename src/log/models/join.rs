@@ -6,7 +6,7 @@ use loom::thread;
 use super::{Log, Outcomes, explore, publish_wide, take};
 use crate::log::block::BLOCK_BYTES;
 use crate::log::lane::{Lane, StartAt};
-use crate::log::seat::Seat;
+use crate::log::seat::{Counts, Seat};
 use crate::log::writer::Writer;
 
 const STARTS: [&str; 4] = ["starts at 0", "starts at 1", "starts at 2", "starts at 3"];
@@ -25,7 +25,7 @@ fn join(log: &Log, seat: Seat) -> &'static str {
     let mut lane = Lane::reliable(log.ring.clone(), &log.pages, seat, StartAt::Earliest, true)
         .expect("the log is sound");
     let (first, _) = take(&mut lane.reader).expect("it gates").expect("it was published");
-    lane.sync().expect("nobody is evicted");
+    lane.sync(Counts::default()).expect("nobody is evicted");
     let (second, _) = take(&mut lane.reader).expect("it gates").expect("it was published");
     assert_eq!(second, first + 1);
     STARTS[first as usize]

@@ -177,11 +177,16 @@ fn take(reader: &mut Reader) -> Result<Option<(u64, usize)>, Stall> {
     if taken.is_some() {
         return Ok(taken);
     }
-    let Some(frame) = reader.peek()? else { return Ok(None) };
-    let Frame::Message(message) = frame else { panic!("{frame:?} instead of a message") };
-    let taken = check(&message);
-    reader.consume();
-    Ok(Some(taken))
+    let taken = match reader.peek()? {
+        None => None,
+        Some(Frame::Message(message)) => Some(check(&message)),
+        Some(frame) => panic!("{frame:?} instead of a message"),
+    };
+    if taken.is_some() {
+        reader.consume();
+    }
+    reader.open();
+    Ok(taken)
 }
 
 /// Checks every word of a message. Returns its offset and length.

@@ -6,7 +6,6 @@ use loom::thread;
 use super::{Log, Outcomes, explore, publish_tick, publish_wide, take};
 use crate::log::block::is_edge;
 use crate::log::copy::Stall;
-use crate::log::pages;
 use crate::log::reader::Reader;
 use crate::log::walk;
 use crate::log::writer::Writer;
@@ -149,7 +148,7 @@ fn a_reader_whose_cursor_was_overwritten_learns_that_it_was_evicted() {
         let mut writer = full(&log);
         let mut reader = log.copied(0, 0);
         // Past the head, so the writer evicts it while it looks, without another fence.
-        seat.page().store(pages::cursor::POSITION, 1 << 40, Ordering::Relaxed);
+        seat.store(1 << 40, 0);
         let writing = thread::spawn(move || {
             publish_tick(&mut writer).expect("nobody gates any more");
         });

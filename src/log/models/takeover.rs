@@ -97,7 +97,7 @@ fn check_blocks(log: &Log) {
         if let Some(first) = starts.first() {
             assert_eq!(*first, place, "where messages start");
         } else if place != 0 {
-            let word = ring.load(block_start(number) + place, Ordering::Relaxed);
+            let word = ring.lines().load(block_start(number) + place, Ordering::Relaxed);
             assert!(CommitWord(word).is_committed(), "a frame lies across where messages start");
         }
         train_open = tail.expect("the log is sound").expect("nobody enters").train_open;

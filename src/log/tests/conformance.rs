@@ -10,6 +10,7 @@ use super::super::lane::{Lane, StartAt, StartError, Stop};
 use super::super::memory::Memory;
 use super::super::pages::{PAGE_BYTES, Pages, SLOTS};
 use super::super::ring::Ring;
+use super::super::seat::Counts;
 use super::super::writer::{FRAME_PAYLOAD_BYTES_MAX, Writer};
 use super::harness::*;
 use crate::shm::map::{self, Access, Map};
@@ -82,7 +83,7 @@ impl Place {
 /// Everything that the lane has.
 fn read(lane: &mut Lane) -> Vec<Seen> {
     let seen = drain(&mut lane.reader).expect("neither overrun nor damaged");
-    lane.sync().expect("not evicted");
+    lane.sync(Counts::default()).expect("not evicted");
     seen
 }
 
@@ -194,19 +195,19 @@ fn a_reader_gates_the_writer_until_it_is_evicted() {
             for _ in 0..50 {
                 assert!(next(&mut lane.reader).expect("sound").is_some());
             }
-            lane.sync().expect("not evicted");
+            lane.sync(Counts::default()).expect("not evicted");
             assert_eq!(fill().1, full, "it is still in its first block");
             while lane.reader.offset() < 100 {
                 assert!(next(&mut lane.reader).expect("sound").is_some());
             }
-            lane.sync().expect("not evicted");
+            lane.sync(Counts::default()).expect("not evicted");
             let (blocked, full) = fill();
             assert!(full > 300);
             Gate::evict(writer.gate(), blocked);
             for _ in 0..300 {
                 writer.try_publish(0, &bytes[..]).expect("nobody is in the way any more");
             }
-            assert_eq!(lane.sync(), Err(Stop::Evicted), "{}", place.name);
+            assert_eq!(lane.sync(Counts::default()), Err(Stop::Evicted), "{}", place.name);
             assert_eq!(lane.recover(Stall::Overrun), Err(Stop::Evicted), "{}", place.name);
         }
     }
@@ -284,7 +285,7 @@ fn threads_that_write_and_read_at_once_lose_nothing() {
                             }
                             None => thread::yield_now(),
                         }
-                        lane.sync().expect("not evicted");
+                        lane.sync(Counts::default()).expect("not evicted");
                     }
                 });
             }

@@ -51,7 +51,7 @@ fn the_slowest_holds_the_publisher_back_until_it_moves() {
 fn a_train_waits_for_all_of_its_blocks_before_its_first_fragment() {
     let log = Log::new(RING_BYTES);
     let mut writer = log.writer();
-    let mut seat = joined(&log, 0, 0);
+    let seat = joined(&log, 0, 0);
     for _ in 0..3 {
         assert!(try_block(&mut writer).is_ok());
     }
@@ -70,7 +70,7 @@ fn a_joiner_is_covered_once_its_block_is_reserved_again() {
     for _ in 0..4 {
         assert!(try_block(&mut writer).is_ok());
     }
-    let mut seat = joined(&log, 0, 64 * 5);
+    let seat = joined(&log, 0, 64 * 5);
     assert!(try_block(&mut writer).is_err());
     // Reserved though it was not entered: nobody else may rely on block 0.
     let mut late = log.seat(1);
@@ -117,8 +117,8 @@ fn a_wild_cursor_is_evicted_and_the_others_go_on_gating() {
     for wild in [u64::MAX, 64 * BLOCK_BYTES, 64] {
         let log = Log::new(RING_BYTES);
         let mut writer = log.writer();
-        let mut wrong = joined(&log, 0, 0);
-        let mut sound = joined(&log, 1, 0);
+        let wrong = joined(&log, 0, 0);
+        let sound = joined(&log, 1, 0);
         for _ in 0..4 {
             assert!(try_block(&mut writer).is_ok());
         }

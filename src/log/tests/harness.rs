@@ -117,7 +117,7 @@ impl Log {
         self.memories()
             .map(|memory| {
                 let mut words = vec![0; memory.bytes_len() as usize / 8];
-                memory.load_words(0, &mut words);
+                memory.words().load_words(0, &mut words);
                 words
             })
             .into()
@@ -142,7 +142,7 @@ impl Log {
         }
         let to = (end + CLEAR_AHEAD_BYTES).min(block_end(end));
         for at in (end..to).step_by(LINE_BYTES as usize) {
-            let word = self.ring.load(at, Ordering::Relaxed);
+            let word = self.ring.lines().load(at, Ordering::Relaxed);
             assert_eq!(word, 0, "line {at} behind frames that end at {end}");
         }
     }
@@ -153,7 +153,7 @@ pub(super) fn assert_places(log: &Log) {
     for number in log.newest().saturating_sub(log.ring.blocks() - 1)..log.newest() {
         let place = u64::from(log.ring.header(number).expect("it is kept").first_message);
         if place > BLOCK_HEADER_BYTES {
-            let word = log.ring.load(block_start(number) + place, Ordering::Relaxed);
+            let word = log.ring.lines().load(block_start(number) + place, Ordering::Relaxed);
             assert!(CommitWord(word).is_committed(), "no frame at {place} of block {number}");
         }
     }

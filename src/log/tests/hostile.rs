@@ -73,10 +73,10 @@ fn read_all_ways(log: &Log) {
 fn number_blocks(log: &Log, first: u64, first_offset: u64, first_message: u64) {
     for number in first..first + BLOCKS {
         let start = block_start(number);
-        log.ring.store(start + field::MAGIC, BLOCK_MAGIC, Ordering::Relaxed);
-        log.ring.store(start + field::NUMBER, number + 1, Ordering::Relaxed);
-        log.ring.store(start + field::FIRST_OFFSET, first_offset, Ordering::Relaxed);
-        log.ring.store(start + field::PLACE_AND_FLAGS, first_message, Ordering::Relaxed);
+        log.ring.lines().store(start + field::MAGIC, BLOCK_MAGIC, Ordering::Relaxed);
+        log.ring.lines().store(start + field::NUMBER, number + 1, Ordering::Relaxed);
+        log.ring.lines().store(start + field::FIRST_OFFSET, first_offset, Ordering::Relaxed);
+        log.ring.lines().store(start + field::PLACE_AND_FLAGS, first_message, Ordering::Relaxed);
     }
     let reserved = block_start(first + BLOCKS);
     log.pages.publisher.store(pages::publisher::RESERVED, reserved, Ordering::Relaxed);
@@ -137,11 +137,11 @@ proptest! {
                 let kind = if right { 1 + kind % 8 } else { kind };
                 let base = CommitWord::new(if odd == 0 { due.wrapping_add(kind) } else { due }, length, Kind::Message, 0).0;
                 let word = CommitWord(base & !(0xf << 56) | kind << 56);
-                log.ring.store(at, word.0, Ordering::Relaxed);
+                log.ring.lines().store(at, word.0, Ordering::Relaxed);
                 let range = if odd % 3 == 0 { [behind; 3] } else { [due, behind, 0] };
                 if at + 40 <= block_start(number + 1) {
                     for (index, word) in range.into_iter().enumerate() {
-                        log.ring.store(at + 16 + index as u64 * 8, word, Ordering::Relaxed);
+                        log.ring.lines().store(at + 16 + index as u64 * 8, word, Ordering::Relaxed);
                     }
                 }
                 match kind {
@@ -162,9 +162,9 @@ fn crafted(offset: u64, frames: &[(CommitWord, [u64; 3])]) -> Log {
     number_blocks(&log, 0, offset, BLOCK_HEADER_BYTES);
     let mut at = BLOCK_HEADER_BYTES;
     for (word, behind) in frames {
-        log.ring.store(at, word.0, Ordering::Relaxed);
+        log.ring.lines().store(at, word.0, Ordering::Relaxed);
         for (index, word) in behind.iter().enumerate() {
-            log.ring.store(at + 16 + index as u64 * 8, *word, Ordering::Relaxed);
+            log.ring.lines().store(at + 16 + index as u64 * 8, *word, Ordering::Relaxed);
         }
         at += word.span();
     }

@@ -211,7 +211,7 @@ fn a_frame_that_lies_behind_the_tail_is_zeroed() {
     let end = log.tail().resume.position;
     for at in (end + 64..BLOCK_BYTES).step_by(64) {
         let word = CommitWord::new(2, 40, Kind::Message, 0).0;
-        log.ring.store(at, word, Ordering::Relaxed);
+        log.ring.lines().store(at, word, Ordering::Relaxed);
     }
     let mut reader = log.in_place(log.earliest(None));
     drop(writer);

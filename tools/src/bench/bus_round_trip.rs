@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use anyhow::{Context, Error, Result, ensure};
-use tickcast::{Bus, Event, Publisher, Subscriber};
+use anyhow::{Context, Result, ensure};
+use tickcast::{Bus, Event, Message, Publisher, Subscriber};
 
 use super::block::RoundTrip;
 use super::peer::Far;
@@ -43,35 +43,43 @@ impl Ends {
         let publisher = pong.publisher(0).context("cannot publish to pong")?;
         Ok(Rc::new(RefCell::new(Self { publisher, subscriber })))
     }
+}
 
-    /// Publishes the message of the next number, which is the publisher's next offset.
-    #[inline(always)]
-    fn publish(&mut self) -> Result<u64> {
-        let number = self.publisher.next_offset();
-        let message: Words = stream::message(number);
-        Ok(self.publisher.publish(number, &message)?)
-    }
+/// Publishes the message of the next number, which is the publisher's next offset.
+#[inline(always)]
+fn publish(publisher: &mut Publisher) -> Result<u64> {
+    let number = publisher.next_offset();
+    let message: Words = stream::message(number);
+    Ok(publisher.publish(number, &message)?)
+}
 
-    /// Waits for the message of number `number`.
-    #[inline(always)]
-    fn receive<const PAUSES: u32>(&mut self, number: u64) -> Result<()> {
-        let mut found = None;
-        let mut failure: Option<Error> = None;
-        spin_until::<PAUSES>(|| {
-            self.subscriber.poll(1, |event| match event {
-                Event::Message(message) => match message.read::<Words>() {
-                    Ok(words) => found = Some(sum(words)),
-                    Err(error) => failure = Some(error.into()),
-                },
-                Event::Notice(notice) => failure = passed_over(notice).err(),
-            });
-            found.is_some() || failure.is_some()
-        })?;
-        failure.take().map_or(Ok(()), Err)?;
-        let (expected, found) = (stream::checksum::<6>(number, 1), found.unwrap_or_default());
-        ensure!(found == expected, BlockError::Corrupt { expected, found });
-        Ok(())
-    }
+/// Waits for the message of number `number`, and does `then` in the handler that gets it.
+#[inline(always)]
+fn receive<const PAUSES: u32>(
+    subscriber: &mut Subscriber,
+    number: u64,
+    mut then: impl FnMut() -> Result<()>,
+) -> Result<()> {
+    let expected = stream::checksum::<6>(number, 1);
+    let mut outcome = None;
+    spin_until::<PAUSES>(|| {
+        subscriber.poll(1, |event| match event {
+            Event::Message(message) => {
+                outcome = Some(check(&message, expected).and_then(|()| then()));
+            }
+            Event::Notice(notice) => outcome = passed_over(notice).err().map(Err),
+        });
+        outcome.is_some()
+    })?;
+    outcome.unwrap_or(Ok(()))
+}
+
+/// Looks at every word of the message.
+#[inline(always)]
+fn check(message: &Message<'_>, expected: u64) -> Result<()> {
+    let found = sum(message.read::<Words>()?);
+    ensure!(found == expected, BlockError::Corrupt { expected, found });
+    Ok(())
 }
 
 /// The ends of one process, as the variants take turns with them.
@@ -83,19 +91,19 @@ pub(crate) struct BusRoundTrip<const PAUSES: u32>(pub(crate) SharedEnds);
 impl<const PAUSES: u32> RoundTrip for BusRoundTrip<PAUSES> {
     #[inline(always)]
     fn round_trip(&mut self) -> Result<()> {
-        let mut ends = self.0.borrow_mut();
-        let number = ends.publish()?;
-        ends.receive::<PAUSES>(number)
+        let Ends { publisher, subscriber } = &mut *self.0.borrow_mut();
+        let number = publish(publisher)?;
+        receive::<PAUSES>(subscriber, number, || Ok(()))
     }
 }
 
 impl<const PAUSES: u32> Far for BusRoundTrip<PAUSES> {
     fn block(&mut self, count: u64) -> Result<()> {
-        let mut ends = self.0.borrow_mut();
+        let Ends { publisher, subscriber } = &mut *self.0.borrow_mut();
         for _ in 0..count {
-            let number = ends.publisher.next_offset();
-            ends.receive::<PAUSES>(number)?;
-            ends.publish()?;
+            let number = publisher.next_offset();
+            // Answered where a trading engine answers: in the handler.
+            receive::<PAUSES>(subscriber, number, || publish(publisher).map(drop))?;
         }
         Ok(())
     }

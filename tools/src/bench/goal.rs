@@ -5,10 +5,13 @@ use serde::Serialize;
 
 use super::verdict::Row;
 
+/// The row of the bus's fastest variant of each round, which is set against that of the hand-off.
+pub(crate) const FASTEST_ON_BUS: &str = "bus, the fastest";
+
 /// The goals for round trips.
 pub(crate) const LATENCY_GOALS: [Goal; 2] = [
-    Goal::new("bus p50", Bound::AtMost(1.10), "bare hand-off", ("bus", 0)),
-    Goal::new("bus p99", Bound::AtMost(1.30), "bare hand-off", ("bus", 1)),
+    Goal::new("bus p50", Bound::AtMost(1.10), "bare hand-off", (FASTEST_ON_BUS, 0)),
+    Goal::new("bus p99", Bound::AtMost(1.30), "bare hand-off", (FASTEST_ON_BUS, 1)),
 ];
 
 /// The goals for streams.
@@ -128,8 +131,10 @@ mod tests {
 
     #[test]
     fn each_goal_is_met_up_to_its_bound_and_not_beyond() {
-        let rows =
-            [row("bare hand-off", &[Some(1.0), Some(1.0)]), row("bus", &[Some(1.1), Some(1.301)])];
+        let rows = [
+            row("bare hand-off", &[Some(1.0), Some(1.0)]),
+            row(FASTEST_ON_BUS, &[Some(1.1), Some(1.301)]),
+        ];
         assert_eq!(
             told(&LATENCY_GOALS, &rows),
             [

@@ -1,6 +1,7 @@
 //! Who takes part: the one place where a contender is added. Its far half goes into the list that
 //! the child serves, its near half into the list of the parent, at the same index.
 use std::cell::RefCell;
+use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -23,12 +24,17 @@ const STREAM_BATCHING: u32 = 32;
 /// The same for `rtrb`: among 8 to 8192, this served it well in every run.
 const RTRB_BATCHING: u32 = 128;
 
-/// The roles of the far halves on the bus, which follow the bare ones.
-const BUS_ROUND_TRIP: usize = 4;
-const BUS_ROUND_TRIP_PAUSING: usize = 5;
+/// The roles of the far halves: for round trips without and with a pause after an empty poll.
+const HAND_OFF: [usize; 2] = [0, 1];
+const STREAM: [usize; 2] = [2, 3];
+const BUS_ROUND_TRIP: [usize; 2] = [4, 5];
 const BUS_IN_PLACE: usize = 6;
 const BUS_COPIED: usize = 7;
 const BUS_FAN_OUT: usize = 8;
+
+/// Which of the contenders for round trips are on the bus: they follow the hand-offs.
+pub(crate) const BUS_ROUND_TRIPPERS: Range<usize> =
+    HAND_OFF.len()..HAND_OFF.len() + BUS_ROUND_TRIP.len();
 
 /// How the shared lines are used.
 pub(crate) struct Layout<'a> {
@@ -82,17 +88,17 @@ impl<'a> Layout<'a> {
         ]
     }
 
-    /// The bare hand-off in its variants.
+    /// The bare hand-off in its variants: how far polls are apart decides how often a poll meets a
+    /// store, and which distance is best differs from build to build and from host to host.
     pub(crate) fn handoffs(&self, child: &Child<'a>) -> Vec<RoundTripper<'a>> {
-        let spinning = HandOff::<0>::new(self.handoff);
-        let pausing = HandOff::<1>::new(self.handoff);
+        let variant = |name, near: Box<dyn RoundTrip + 'a>, role| -> RoundTripper<'a> {
+            Contender { name, near, far: child.role(role) }
+        };
+        let [spinning, pausing] = HAND_OFF;
+        let lines = self.handoff;
         vec![
-            Contender { name: "bare hand-off", near: Box::new(spinning), far: child.role(0) },
-            Contender {
-                name: "bare hand-off, pausing",
-                near: Box::new(pausing),
-                far: child.role(1),
-            },
+            variant("bare hand-off", Box::new(HandOff::<0>::new(lines)), spinning),
+            variant("bare hand-off, pausing", Box::new(HandOff::<1>::new(lines)), pausing),
         ]
     }
 
@@ -107,10 +113,9 @@ impl<'a> Layout<'a> {
         let bus = |name, near: Box<dyn RoundTrip>, role| -> RoundTripper<'a> {
             Contender { name, near, far: child.role(role) }
         };
-        let spinning = Box::new(BusRoundTrip::<0>(Rc::clone(&ends)));
-        let pausing = Box::new(BusRoundTrip::<1>(ends));
-        contenders.push(bus("bus", spinning, BUS_ROUND_TRIP));
-        contenders.push(bus("bus, pausing", pausing, BUS_ROUND_TRIP_PAUSING));
+        let [spinning, pausing] = BUS_ROUND_TRIP;
+        contenders.push(bus("bus", Box::new(BusRoundTrip::<0>(Rc::clone(&ends))), spinning));
+        contenders.push(bus("bus, pausing", Box::new(BusRoundTrip::<1>(ends)), pausing));
         contenders
     }
 
@@ -130,6 +135,7 @@ impl<'a> Layout<'a> {
         let rtrb = |name, near: RtrbProducer, far: RtrbConsumer| -> Streamer<'a> {
             Contender { name, near: Box::new(near), far: Box::new(far) }
         };
+        let [plain, in_batches] = STREAM;
         let bare = |name, role| -> Streamer<'a> {
             let near = Box::new(Stream::<0>::new(self.stream));
             Contender { name, near, far: child.role(role) }
@@ -142,8 +148,8 @@ impl<'a> Layout<'a> {
             (Some(Part::Rival), rtrb("rtrb", spinning, spinning_thread)),
             (Some(Part::Rival), rtrb("rtrb, pausing", pausing, pausing_thread)),
             (Some(Part::BatchingRival), rtrb("rtrb, batching", batching, batching_thread)),
-            (Some(Part::Limit), bare("bare stream", 2)),
-            (Some(Part::Limit), bare("bare stream, batching", 3)),
+            (Some(Part::Limit), bare("bare stream", plain)),
+            (Some(Part::Limit), bare("bare stream, batching", in_batches)),
             (None, bus("bus", one_by_one, BUS_IN_PLACE)),
             (None, bus("bus, in batches", Box::new(InBatches(in_place)), BUS_IN_PLACE)),
             (None, bus("bus, read as copies", Box::new(OneByOne(copied)), BUS_COPIED)),
@@ -249,7 +255,9 @@ mod tests {
     #[test]
     fn the_child_divides_the_lines_as_the_parent_does() {
         let shared = Shared::create(Layout::LINES).unwrap();
-        assert_eq!(Layout::of(&shared).unwrap().bare_far_halves().len(), BUS_ROUND_TRIP);
+        let bare = Layout::of(&shared).unwrap().bare_far_halves().len();
+        assert_eq!(bare, HAND_OFF.len() + STREAM.len());
+        assert_eq!(bare, BUS_ROUND_TRIP[0]);
         let short = Shared::create(Layout::LINES - 1).unwrap();
         assert!(Layout::of(&short).is_err());
     }

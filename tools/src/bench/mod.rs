@@ -34,8 +34,8 @@ use serde::Serialize;
 use block::Clock;
 use cores::Cores;
 use fanout::{FANOUT_COLUMNS, judge_fanout};
-use goal::{FANOUT_GOALS, FLOW_GOALS, LATENCY_GOALS};
-use lineup::{Child, Layout, NearOnBus, fan_outs};
+use goal::{FANOUT_GOALS, FASTEST_ON_BUS, FLOW_GOALS, LATENCY_GOALS};
+use lineup::{BUS_ROUND_TRIPPERS, Child, Layout, NearOnBus, fan_outs};
 use report::{Report, Subject};
 use rounds::{Yardstick, interleave};
 use shared::Shared;
@@ -83,7 +83,8 @@ pub(crate) fn latency(options: &Options) -> Result<()> {
         interleave(options.duration, &setup.interrupt, &mut yardstick, contenders.len(), |at| {
             contenders[at].block(samples, &clock)
         })?;
-    let names = contenders.iter().map(|contender| contender.name).chain(["closing hand-off"]);
+    let summaries = [FASTEST_ON_BUS, "closing hand-off"];
+    let names = contenders.iter().map(|contender| contender.name).chain(summaries);
     let subject = Subject {
         title: "round trips, timed one by one",
         cores: setup.cores,
@@ -93,7 +94,8 @@ pub(crate) fn latency(options: &Options) -> Result<()> {
         columns: &LATENCY_COLUMNS,
         goals: &LATENCY_GOALS,
     };
-    deliver(&Report::new(subject, rounds, judge_latency), options)
+    let judge = |round: &_| judge_latency(round, BUS_ROUND_TRIPPERS);
+    deliver(&Report::new(subject, rounds, judge), options)
 }
 
 /// Measures streams, prints the report.

@@ -207,7 +207,7 @@ fn cell(spread: Spread) -> String {
 mod tests {
     use super::*;
     use crate::bench::block::Latency;
-    use crate::bench::goal::LATENCY_GOALS;
+    use crate::bench::goal::{FASTEST_ON_BUS, LATENCY_GOALS};
     use crate::bench::verdict::{LATENCY_COLUMNS, judge_latency};
 
     fn report(cores: Cores) -> Report<Latency> {
@@ -228,7 +228,7 @@ mod tests {
             cores,
             clock: Clock { cost_ns: 20.0, tick_ns: 1.0 },
             preemptions: 7,
-            contenders: vec!["bus", "bare hand-off, again"],
+            contenders: vec!["bus", FASTEST_ON_BUS, "closing hand-off"],
             columns: &LATENCY_COLUMNS,
             goals: &LATENCY_GOALS,
         };
@@ -238,7 +238,7 @@ mod tests {
             round(480.0, 600.0, 480.0),
             round(100.0, 480.0, 480.0),
         ];
-        Report::new(subject, rounds, judge_latency)
+        Report::new(subject, rounds, |round| judge_latency(round, 0..1))
     }
 
     #[test]

@@ -63,8 +63,8 @@ pub(crate) fn start<const PAUSES: u32>(core: usize) -> Result<(RtrbProducer, Rtr
     thread::Builder::new()
         .name("rtrb-consumer".to_owned())
         .spawn(move || {
-            let run = cores::pin(core)
-                .and_then(|()| consume::<PAUSES>(consumer, &orders, &progress));
+            let run =
+                cores::pin(core).and_then(|()| consume::<PAUSES>(consumer, &orders, &progress));
             // The near side sees it by the missing progress.
             if let Err(error) = run {
                 eprintln!("rtrb consumer: {error:#}");

@@ -34,35 +34,29 @@ const POLLS_BEFORE_YIELD: u32 = 1 << 14;
 /// # Errors
 /// [`BlockError::Stalled`] when it does not hold within five seconds.
 #[inline(always)]
-pub(crate) fn spin_until<const PAUSES: u32>(
-    mut ready: impl FnMut() -> bool,
-) -> Result<()> {
-    if polls::<PAUSES>(&mut ready) {
-        return Ok(());
-    }
-    yield_until::<PAUSES>(&mut ready)
-}
-
-#[inline(always)]
-fn polls<const PAUSES: u32>(ready: &mut impl FnMut() -> bool) -> bool {
+pub(crate) fn spin_until<const PAUSES: u32>(mut ready: impl FnMut() -> bool) -> Result<()> {
     for _ in 0..POLLS_BEFORE_YIELD / (1 + PAUSES) {
         if ready() {
-            return true;
+            return Ok(());
         }
         for _ in 0..PAUSES {
             spin_loop();
         }
     }
-    false
+    yield_until(&mut ready)
 }
 
+/// The other side is not running. `ready` is called through a pointer, so that the call above remains
+/// the only one and becomes part of its loop.
 #[cold]
-fn yield_until<const PAUSES: u32>(ready: &mut impl FnMut() -> bool) -> Result<()> {
+fn yield_until(ready: &mut dyn FnMut() -> bool) -> Result<()> {
     let start = Instant::now();
     while start.elapsed() < STALL_TIMEOUT {
         yield_now();
-        if polls::<PAUSES>(ready) {
-            return Ok(());
+        for _ in 0..POLLS_BEFORE_YIELD {
+            if ready() {
+                return Ok(());
+            }
         }
     }
     Err(BlockError::Stalled.into())

@@ -6,7 +6,6 @@ use std::process;
 use anyhow::{Context, Result};
 use tickcast::{Bus, Notice, NoticeKind, SlowSubscriber, Topic};
 
-
 /// A payload of 48 bytes: with its header it takes one cache line.
 pub(crate) type Words = [u64; 6];
 

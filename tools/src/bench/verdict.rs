@@ -1,4 +1,6 @@
 //! Blocks are set against their yardstick here, and summed up regime by regime.
+use std::ops::Range;
+
 use serde::Serialize;
 
 use super::block::{Flow, Latency};
@@ -26,8 +28,9 @@ pub(crate) struct Judged {
 pub(crate) const LATENCY_COLUMNS: [&str; 5] =
     ["p50 / bare", "p99 / bare", "p50 ns", "p99 ns", "p99.9 ns"];
 
-/// Judges the contenders of a round, and last the closing hand-off.
-pub(crate) fn judge_latency(round: &Round<Latency>) -> Vec<Judged> {
+/// Judges the contenders of a round, then the fastest of `variants` among them, by the rule that picks
+/// the hand-off's, and last the closing hand-off.
+pub(crate) fn judge_latency(round: &Round<Latency>, variants: Range<usize>) -> Vec<Judged> {
     let judge = |block: &Latency| {
         let p50 = block.p50_ns.map(|p50_ns| p50_ns / round.handoff_ns);
         let p99 = block.p99_ns.zip(round.opening.p99_ns).map(|(own_ns, bare_ns)| own_ns / bare_ns);
@@ -37,7 +40,10 @@ pub(crate) fn judge_latency(round: &Round<Latency>) -> Vec<Judged> {
             figures: vec![p50, p99, block.p50_ns, block.p99_ns, block.p99_9_ns],
         }
     };
-    round.blocks.iter().chain([&round.closing]).map(judge).collect()
+    let p50 = |block: &Latency| block.p50_ns.unwrap_or(f64::INFINITY);
+    let fastest =
+        round.blocks[variants].iter().min_by(|one, other| p50(one).total_cmp(&p50(other)));
+    round.blocks.iter().chain(fastest).chain([&round.closing]).map(judge).collect()
 }
 
 /// What the figures of a throughput block are.
@@ -132,17 +138,18 @@ mod tests {
     fn latencies_are_told_as_ratios_to_the_opening_hand_off() {
         let opening = latency(100.0, Some(200.0));
         let blocks = vec![latency(110.0, Some(300.0)), latency(150.0, None)];
-        let judged = judge_latency(&latency_round(opening, blocks));
+        let judged = judge_latency(&latency_round(opening, blocks), 0..2);
         let own = vec![Some(1.1), Some(1.5), Some(110.0), Some(300.0), None];
         assert_eq!(judged[0], Judged { valid: true, count: 1000, figures: own });
         assert_eq!(judged[1].figures[..2], [Some(1.5), None]);
-        assert_eq!(judged[2].figures[..2], [Some(1.0), Some(1.0)], "the closing hand-off is last");
+        assert_eq!(judged[2], judged[0], "the fastest follows the contenders");
+        assert_eq!(judged[3].figures[..2], [Some(1.0), Some(1.0)], "the closing hand-off is last");
     }
 
     #[test]
     fn who_beats_the_limit_is_invalid() {
         let blocks = vec![latency(96.0, None), latency(97.0, None)];
-        let judged = judge_latency(&latency_round(latency(100.0, None), blocks));
+        let judged = judge_latency(&latency_round(latency(100.0, None), blocks), 0..2);
         assert_eq!([judged[0].valid, judged[1].valid], [false, true]);
 
         let flow = |duration_ns| Flow { messages: 1000, duration_ns };

@@ -1,6 +1,5 @@
 //! The bus: a directory of topics, found by name.
 
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -8,7 +7,7 @@ use thiserror::Error;
 use crate::bus::topic::Topic;
 use crate::bus::topic_builder::TopicBuilder;
 use crate::bus::topic_error::TopicError;
-use crate::shm::build::build;
+use crate::shm::build::{build, unfinished};
 use crate::shm::dir::Dir;
 use crate::shm::error::FileError;
 use crate::shm::lock::Lock;
@@ -110,6 +109,10 @@ impl Bus {
             Ok(None) => return Err(RemoveError::InUse { bus: name.to_string() }),
             Err(error) => return Err(error.into()),
         }
+        // First these: one that is finished meanwhile is a topic then.
+        for (_, unfinished) in unfinished(&dir)? {
+            Topic::discard(&unfinished);
+        }
         for topic in dir.list()? {
             match dir.open_dir(&topic) {
                 Ok(topic_dir) => Topic::close(&topic_dir, topic),
@@ -153,12 +156,8 @@ impl Bus {
 
     /// Permissions and group for files in this bus: those of its directory.
     pub(crate) fn file_mode(&self) -> Result<(u32, u32), FileError> {
-        let found = self
-            .dir
-            .path()
-            .metadata()
-            .map_err(|error| FileError::from_io("examine", self.dir.path(), error))?;
-        Ok((found.mode() & 0o666, found.gid()))
+        let (mode, group) = self.dir.mode_and_group()?;
+        Ok((mode & 0o666, group))
     }
 
     /// What keeps the bus from being removed.
@@ -202,15 +201,15 @@ impl BusBuilder {
         let root = root::open_or_create_root()?;
         // Who may read a directory must be able to enter it.
         let dir_mode = self.mode | (self.mode & 0o444) >> 2;
-        let dir = build(&root, &name, dir_mode, |dir| {
+        let fill = |dir: &Dir| {
             let file = dir.create_file(LIVING, self.mode)?;
             if let Some(group) = self.group {
                 dir.set_file_group(&file, LIVING, group)?;
                 dir.set_group(group)?;
             }
             Ok::<(), FileError>(())
-        })?;
-        drop(dir);
+        };
+        build(&root, &name, dir_mode, fill, |_| ())?;
         Bus::open(&name)
     }
 
@@ -234,6 +233,7 @@ impl BusBuilder {
 
 /// Why a bus could not be removed.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum RemoveError {
     /// Some process has it open.
     #[error(

@@ -96,10 +96,8 @@ impl Topic {
     }
 
     /// Becomes the publisher of `partition`, and goes on where the last one ended, however it
-    /// ended.
-    ///
-    /// If that one died inside a message above 64 KiB and a subscriber is in the way of closing
-    /// it, this waits as the topic's policy says.
+    /// ended. Never waits: if closing what that one left open needs room that a subscriber still
+    /// needs, the first message waits for it, as any other may.
     ///
     /// # Errors
     /// [`PublisherError::Busy`] names the process that holds it.
@@ -168,6 +166,15 @@ impl Topic {
         Ok(PartitionFiles { dir, descriptor, index: partition })
     }
 
+    /// Removes what the unfinished topic in `dir` has elsewhere. Without a descriptor, which is made
+    /// first, it has nothing.
+    pub(crate) fn discard(dir: &Dir) {
+        let Ok(descriptor) = read_descriptor(dir) else { return };
+        for index in 0..descriptor.partitions {
+            PartitionFiles { dir, descriptor: &descriptor, index }.remove_huge();
+        }
+    }
+
     /// Tells everyone who has the topic in `dir` open that it is being removed, as far as that is
     /// possible: a topic that cannot be read is removed all the same.
     pub(crate) fn close(dir: &Dir, name: Name) {
@@ -207,7 +214,11 @@ pub(crate) fn read_descriptor(dir: &Dir) -> Result<Descriptor, TopicError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus::descriptor::RingPages;
+    use crate::log::block::LogId;
     use proptest::prelude::*;
+    use std::fs;
+    use std::path::Path;
 
     #[test]
     fn a_key_keeps_its_partition_for_ever() {
@@ -219,6 +230,36 @@ mod tests {
             partition_of(b"foobar", 1000),
             ((0x8594_4171_f739_67e8_u128 * 1000) >> 64) as u32
         );
+    }
+
+    #[test]
+    fn a_topic_that_is_discarded_leaves_no_ring_elsewhere() {
+        let [topic, mount] = [(); 2].map(|()| tempfile::tempdir_in("/dev/shm").unwrap());
+        let dir = Dir::open(topic.path()).unwrap();
+        let descriptor = Descriptor {
+            log_id: LogId([1, u64::MAX]),
+            partitions: 2,
+            ring_bytes: 256 << 10,
+            reliable_max: 1,
+            slow: SlowSubscriber::Wait,
+            wake_up: WakeUp::Bounded,
+            // Any file system does for this.
+            pages: RingPages::HugeFs(mount.path().to_str().unwrap().to_owned()),
+        };
+        // Nothing is there yet: its builder died early.
+        Topic::discard(&dir);
+        let mut file = dir.create_file(DESCRIPTOR, 0o600).unwrap();
+        descriptor.write(&mut file, Path::new(DESCRIPTOR)).unwrap();
+        let (mode, group) = dir.mode_and_group().unwrap();
+        for index in 0..2 {
+            PartitionFiles { dir: &dir, descriptor: &descriptor, index }
+                .create(mode & 0o666, group)
+                .unwrap();
+        }
+        let count = || fs::read_dir(mount.path()).unwrap().count();
+        assert_eq!(count(), 2);
+        Topic::discard(&dir);
+        assert_eq!(count(), 0);
     }
 
     proptest! {

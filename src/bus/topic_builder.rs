@@ -11,7 +11,8 @@ use crate::bus::topic::{DESCRIPTOR, Topic, read_descriptor};
 use crate::bus::topic_error::TopicError;
 use crate::log::block::LogId;
 use crate::log::pages::SLOTS;
-use crate::shm::build::build;
+use crate::shm::build::{build, remove_abandoned};
+use crate::shm::dir::Dir;
 use crate::shm::error::FileError;
 use crate::shm::huge::HugeFs;
 use crate::shm::name::Name;
@@ -112,6 +113,10 @@ impl TopicBuilder {
         if reliable_max as usize > SLOTS {
             return Err(TopicError::BadReliableMax { reliable_max });
         }
+        if self.huge_pages {
+            // What a dead builder left takes pages that are looked for next.
+            remove_abandoned(self.bus.dir(), Topic::discard)?;
+        }
         let total = ring_bytes * u64::from(partitions);
         let pages = if self.huge_pages { huge_pages(total) } else { RingPages::Default };
         let mut descriptor = Descriptor {
@@ -139,7 +144,7 @@ impl TopicBuilder {
     fn build(&self, name: &Name, descriptor: &Descriptor) -> Result<(), TopicError> {
         let (mode, group) = self.bus.file_mode()?;
         let dir_mode = mode | (mode & 0o444) >> 2;
-        let made = build(self.bus.dir(), name, dir_mode, |dir| {
+        let fill = |dir: &Dir| {
             let mut file = dir.create_file(DESCRIPTOR, mode)?;
             dir.set_file_group(&file, DESCRIPTOR, group)?;
             descriptor.write(&mut file, &dir.path().join(DESCRIPTOR))?;
@@ -147,8 +152,9 @@ impl TopicBuilder {
                 PartitionFiles { dir, descriptor, index }.create(mode, group)?;
             }
             dir.set_group(group)
-        });
-        if let Err(error) = made {
+        };
+        if let Err(error) = build(self.bus.dir(), name, dir_mode, fill, Topic::discard) {
+            // Once more: who removes the bus by force removes what names them.
             for index in 0..descriptor.partitions {
                 PartitionFiles { dir: self.bus.dir(), descriptor, index }.remove_huge();
             }

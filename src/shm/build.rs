@@ -15,6 +15,7 @@ use super::name::Name;
 /// what it is to hold, which then gets the name. When anything fails, nothing is left.
 ///
 /// The hidden one is locked while it is filled. What builders left that died meanwhile is removed.
+/// Before anything unfinished is removed, `discard` sees it, to remove what it has elsewhere.
 ///
 /// # Errors
 ///
@@ -25,14 +26,15 @@ pub(crate) fn build<E: From<FileError>>(
     name: &Name,
     mode: u32,
     fill: impl FnOnce(&Dir) -> Result<(), E>,
+    discard: impl Fn(&Dir),
 ) -> Result<Dir, E> {
-    remove_abandoned(parent)?;
+    remove_abandoned(parent, &discard)?;
     let place = parent.path().join(&**name);
     // Filling may be long; it is the rename that decides.
     if place.symlink_metadata().is_ok() {
         return Err(FileError::AlreadyExists(place).into());
     }
-    let mut hidden = Hidden::create(parent, name)?;
+    let mut hidden = Hidden::create(parent, name, &discard)?;
     fill(hidden.dir.as_ref().expect("present until it is named"))?;
     Ok(hidden.publish(name, mode)?)
 }
@@ -43,10 +45,15 @@ struct Hidden<'a> {
     name: String,
     /// `None` once it has its name.
     dir: Option<Dir>,
+    discard: &'a dyn Fn(&Dir),
 }
 
 impl<'a> Hidden<'a> {
-    fn create(parent: &'a Dir, name: &Name) -> Result<Hidden<'a>, FileError> {
+    fn create(
+        parent: &'a Dir,
+        name: &Name,
+        discard: &'a dyn Fn(&Dir),
+    ) -> Result<Hidden<'a>, FileError> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let mut tries_left = 100;
         loop {
@@ -66,7 +73,7 @@ impl<'a> Hidden<'a> {
             flock(dir.handle(), libc::LOCK_EX).map_err(examine)?;
             // Between its making and its lock it may have been taken for abandoned, and removed.
             if dir.handle().metadata().map_err(examine)?.nlink() > 0 {
-                return Ok(Hidden { parent, name: hidden, dir: Some(dir) });
+                return Ok(Hidden { parent, name: hidden, dir: Some(dir), discard });
             }
         }
     }
@@ -85,9 +92,8 @@ impl<'a> Hidden<'a> {
 
 impl Drop for Hidden<'_> {
     fn drop(&mut self) {
-        if self.dir.is_none() {
-            return;
-        }
+        let Some(dir) = &self.dir else { return };
+        (self.discard)(dir);
         if let Err(error) = self.parent.remove_tree(&self.name) {
             log::warn!("something unfinished stays behind: {error}");
         }
@@ -95,23 +101,34 @@ impl Drop for Hidden<'_> {
 }
 
 /// Removes this user's hidden directories whose builder is no more, that is, holds no lock on them.
-/// (Its pid would say less: another container counts from 1 too, and pids come again.)
-fn remove_abandoned(parent: &Dir) -> Result<(), FileError> {
-    for entry in parent.entries()? {
-        let Some(name) = entry.to_str().ok().filter(|name| is_hidden(name)) else { continue };
-        // It may be gone by now, or be something else that bears such a name: no concern of ours.
-        let Ok(dir) = parent.open_dir(name) else { continue };
-        if dir.owner() != me() || flock(dir.handle(), libc::LOCK_EX | libc::LOCK_NB).is_err() {
+/// (Its pid would say less: another container counts from 1 too, and pids come again.) For `discard`
+/// see [`build`].
+pub(crate) fn remove_abandoned(parent: &Dir, discard: impl Fn(&Dir)) -> Result<(), FileError> {
+    for (name, dir) in unfinished(parent)? {
+        if dir.owner() != me()
+            || flock(dir.handle(), libc::LOCK_EX | libc::LOCK_NB).is_err()
+            // Finished between the look and the lock.
+            || !dir.is_named(parent, &name)
+        {
             continue;
         }
-        match parent.remove_tree(name) {
+        discard(&dir);
+        match parent.remove_tree(&name) {
             Ok(()) => log::info!("removed {}, left by a dead process", dir.path().display()),
-            // Named since it was listed, or removed by another.
+            // Removed by another, who need not ask for the lock.
             Err(FileError::NotFound(_)) => {}
             Err(error) => log::warn!("something unfinished stays behind: {error}"),
         }
     }
     Ok(())
+}
+
+/// What is being built in `parent`, and what dead builders left there.
+pub(crate) fn unfinished(parent: &Dir) -> Result<Vec<(String, Dir)>, FileError> {
+    let entries = parent.entries()?;
+    let names = entries.iter().filter_map(|entry| entry.to_str().ok().filter(|it| is_hidden(it)));
+    // It may be gone by now, or be something else that bears such a name: no concern of ours.
+    Ok(names.filter_map(|name| Some((name.to_owned(), parent.open_dir(name).ok()?))).collect())
 }
 
 /// Whether a name is one that [`Hidden`] gives: `.tmp-<name>-<pid>-<count>`.
@@ -142,6 +159,7 @@ fn flock(dir: &File, operation: libc::c_int) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::{Cell, RefCell};
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::Barrier;
     use std::thread;
@@ -163,11 +181,12 @@ mod tests {
     #[test]
     fn a_directory_appears_whole_and_with_its_mode() {
         let (place, parent) = scratch();
-        let built = build(&parent, &name("topic"), 0o1751, |dir| {
+        let fill = |dir: &Dir| {
             assert!(parent.list().unwrap().is_empty());
             fill(dir)
-        })
-        .unwrap();
+        };
+        let discard = |_: &Dir| panic!("discarded although nothing failed");
+        let built = build(&parent, &name("topic"), 0o1751, fill, discard).unwrap();
         assert_eq!(built.path(), place.path().join("topic"));
         assert_eq!(built.path().metadata().unwrap().mode() & 0o7777, 0o1751);
         built.open_file("ring", true).unwrap();
@@ -177,20 +196,29 @@ mod tests {
     #[test]
     fn what_fails_or_panics_leaves_nothing() {
         let (_place, parent) = scratch();
-        let failed = build(&parent, &name("topic"), 0o700, |dir| {
+        let discarded = Cell::new(0);
+        let discard = |dir: &Dir| {
+            dir.open_file("ring", true).expect("discarded before it is removed");
+            discarded.set(discarded.get() + 1);
+        };
+        let full = |dir: &Dir| {
             fill(dir)?;
             Err(FileError::Full("x".into()))
-        });
+        };
+        let failed = build(&parent, &name("topic"), 0o700, full, discard);
         assert!(matches!(failed, Err(FileError::Full(_))));
+        assert_eq!(discarded.get(), 1);
         let panicked = catch_unwind(AssertUnwindSafe(|| {
-            build(&parent, &name("topic"), 0o700, |dir| {
+            let fill = |dir: &Dir| {
                 fill(dir)?;
                 panic!("in the midst of it");
                 #[expect(unreachable_code)]
                 Ok::<(), FileError>(())
-            })
+            };
+            build(&parent, &name("topic"), 0o700, fill, discard)
         }));
         assert!(panicked.is_err());
+        assert_eq!(discarded.get(), 2);
         assert!(parent.entries().unwrap().is_empty());
     }
 
@@ -199,12 +227,13 @@ mod tests {
         let (_place, parent) = scratch();
         let both = Barrier::new(2);
         let racer = || {
-            build(&parent, &name("topic"), 0o700, |dir| {
+            let fill = |dir: &Dir| {
                 fill(dir)?;
                 // Both are past the early look, so it is the rename that decides.
                 both.wait();
                 Ok::<(), FileError>(())
-            })
+            };
+            build(&parent, &name("topic"), 0o700, fill, |_| ())
         };
         let results = thread::scope(|scope| {
             [scope.spawn(racer), scope.spawn(racer)].map(|handle| handle.join().unwrap())
@@ -213,9 +242,9 @@ mod tests {
         assert_eq!(won, 1, "{results:?}");
         assert!(results.iter().any(|r| matches!(r, Err(FileError::AlreadyExists(_)))));
         assert_eq!(parent.entries().unwrap().len(), 1);
-        let third = build(&parent, &name("topic"), 0o700, |_| -> Result<(), FileError> {
-            panic!("filled although the name is taken")
-        });
+        let fill =
+            |_: &Dir| -> Result<(), FileError> { panic!("filled although the name is taken") };
+        let third = build(&parent, &name("topic"), 0o700, fill, |_| ());
         assert!(matches!(third, Err(FileError::AlreadyExists(_))));
     }
 
@@ -228,11 +257,17 @@ mod tests {
         for other in [".tmp-x", ".tmp-x-1", ".tmp-x-y-1", ".tmp--1-1", ".cache-x-1-1"] {
             parent.create_dir(other, 0o700).unwrap();
         }
-        build(&parent, &name("outer"), 0o700, |_| {
+        let discarded = RefCell::new(Vec::new());
+        let discard = |dir: &Dir| {
+            dir.open_file("ring", true).expect("discarded before it is removed");
+            discarded.borrow_mut().push(dir.path().file_name().unwrap().to_owned());
+        };
+        let fill_outer = |_: &Dir| {
             // While this one is being built, another builder must leave it alone.
-            build(&parent, &name("inner"), 0o700, fill).map(drop)
-        })
-        .unwrap();
+            build(&parent, &name("inner"), 0o700, fill, discard).map(drop)
+        };
+        build(&parent, &name("outer"), 0o700, fill_outer, discard).unwrap();
+        assert_eq!(discarded.take(), [".tmp-some-topic-1-7"]);
         let mut left: Vec<String> =
             parent.entries().unwrap().iter().map(|e| e.to_str().unwrap().into()).collect();
         left.sort();

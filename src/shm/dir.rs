@@ -137,6 +137,15 @@ impl Dir {
             .map_err(|error| FileError::from_io("set the group of", &self.path.join(name), error))
     }
 
+    /// The permissions and the group that it has now.
+    pub(crate) fn mode_and_group(&self) -> Result<(u32, u32), FileError> {
+        let found = self
+            .handle
+            .metadata()
+            .map_err(|error| FileError::from_io("examine", &self.path, error))?;
+        Ok((found.mode() & 0o7777, found.gid()))
+    }
+
     /// Where it was when it was opened.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -145,6 +154,12 @@ impl Dir {
     /// The user that it belongs to.
     pub(crate) fn owner(&self) -> u32 {
         self.owner
+    }
+
+    /// Whether `name` in `parent` leads to this very directory.
+    pub(super) fn is_named(&self, parent: &Dir, name: &str) -> bool {
+        let id = |dir: &Dir| dir.handle.metadata().ok().map(|found| (found.dev(), found.ino()));
+        parent.open_dir(name).is_ok_and(|found| id(&found).is_some() && id(&found) == id(self))
     }
 
     pub(super) fn handle(&self) -> &File {
@@ -274,6 +289,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_of_a_directory_is_said_of_the_open_one() {
+        let (place, dir) = scratch();
+        let bus = dir.create_dir("bus", 0o1750).unwrap();
+        dir.rename("bus", "elsewhere").unwrap();
+        dir.create_dir("bus", 0o700).unwrap();
+        assert!(bus.is_named(&dir, "elsewhere"));
+        assert!(!bus.is_named(&dir, "bus") && !bus.is_named(&dir, "absent"));
+        let group = place.path().join("elsewhere").metadata().unwrap().gid();
+        assert_eq!(bus.mode_and_group().unwrap(), (0o1750, group));
+    }
+
+    #[test]
     fn groups_are_set_on_directories_and_files() {
         let (_place, dir) = scratch();
         let gid = dir.handle.metadata().unwrap().gid();
@@ -285,6 +312,7 @@ mod tests {
             return;
         }
         dir.set_group(12345).unwrap();
+        assert_eq!(dir.mode_and_group().unwrap().1, 12345);
         dir.set_file_group(&file, "ring", 12345).unwrap();
         assert_eq!(file.metadata().unwrap().gid(), 12345);
         assert_eq!(dir.path().metadata().unwrap().gid(), 12345);

@@ -9,6 +9,7 @@ use super::name::NameError;
 
 /// Why something in shared memory could not be opened, made or removed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FileError {
     /// A name that cannot be a bus's or a topic's.
     #[error(transparent)]

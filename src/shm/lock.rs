@@ -3,7 +3,8 @@
 //! They are open-file-description locks (fcntl(2)), which last until the last descriptor of their
 //! description is closed. So each lock has a description of its own, closed on `exec`, and closed
 //! in a forked child by a handler: a child that lives on does not keep its parent's locks. A child
-//! on its way to `exec` does, for that moment; so does one made by a bare clone(2), for its life.
+//! on its way to `exec` does, for that moment; so does one made without handlers (see [`fork`]), for
+//! its life.
 
 use std::cell::UnsafeCell;
 use std::fs::File;
@@ -11,15 +12,17 @@ use std::io;
 use std::mem;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::process;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
+
+use super::fork::{self, Generation};
 
 /// How many locks a process can hold at once.
 const LOCKS_MAX: usize = 16_384;
 
 /// Why a lock could be neither taken nor found taken.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LockError {
     /// This process holds as many locks as it can.
     #[error(
@@ -40,7 +43,7 @@ pub(crate) struct Lock {
     file: Option<File>,
     byte: u64,
     entry: usize,
-    pid: u32,
+    made_in: Generation,
 }
 
 impl Lock {
@@ -88,7 +91,8 @@ impl Lock {
                 continue;
             }
             let entry = register(&file).ok_or(LockError::TooMany)?;
-            return Ok(Some(Lock { file: Some(file), byte, entry, pid: process::id() }));
+            let made_in = Generation::now();
+            return Ok(Some(Lock { file: Some(file), byte, entry, made_in }));
         }
         Ok(None)
     }
@@ -97,7 +101,7 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         let file = self.file.take();
-        if process::id() != self.pid {
+        if !self.made_in.is_current() {
             // A forked child: the handler closed this descriptor, and its number may be another's.
             mem::forget(file);
             return;
@@ -204,16 +208,17 @@ extern "C" fn close_in_child() {
         let descriptor = entry.swap(NONE, Ordering::Relaxed);
         if descriptor != NONE {
             // SAFETY: the number was ours at the fork (the gate was held), the child runs nothing
-            // before its handlers, and no `Lock` will use it here: they see another pid.
+            // before its handlers, and no `Lock` will use it here: they see that it forked.
             unsafe { libc::close(descriptor) };
         }
     }
     unlock_gate();
 }
 
-/// Installs the handlers, once.
+/// Installs the handlers, once, and not within the gate, which a fork in another thread may wait for.
 fn watch_forks() -> Result<(), LockError> {
     static INSTALLED: OnceLock<libc::c_int> = OnceLock::new();
+    fork::watch()?;
     let result = *INSTALLED.get_or_init(|| {
         // SAFETY: the handlers make only calls that are safe in a forked child, and are never
         // unloaded while they are registered (the C library drops them with the object).

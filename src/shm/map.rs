@@ -4,17 +4,20 @@ use std::fs::File;
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::os::fd::AsRawFd;
-use std::process;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
+
+use super::fork::{self, Generation};
 
 /// What may be done through a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     /// A store through the mapping is a segmentation fault.
     ReadOnly,
+    /// The same, with pages that come with the first accesses: for a look at a few of many.
+    Glance,
     ReadWrite,
 }
 
@@ -31,14 +34,15 @@ pub(crate) enum Pages {
 
 /// A part of a file in this process's address space, shared with whoever else maps it.
 ///
-/// It is not inherited by forked children; a `Map` that is dropped in one does nothing.
+/// It is not inherited by forked children; a `Map` that is dropped in one does nothing. Whoever uses
+/// its address there meets nothing, or what the child has mapped at the address since.
 #[derive(Debug)]
 pub(crate) struct Map {
     /// `None` only while it is dropped.
     mapping: Option<MmapRaw>,
     base: NonNull<AtomicU64>,
     access: Access,
-    pid: u32,
+    made_in: Generation,
 }
 
 // SAFETY: `base` is an address that is valid in every thread, and all that a `Map` offers on it is
@@ -48,7 +52,8 @@ unsafe impl Send for Map {}
 unsafe impl Sync for Map {}
 
 impl Map {
-    /// Maps `len` bytes at `offset` of `file` and touches each page, so that no later access faults.
+    /// Maps `len` bytes at `offset` of `file` and touches each page, so that no later access faults;
+    /// but for [`Access::Glance`].
     ///
     /// # Errors
     ///
@@ -63,6 +68,7 @@ impl Map {
         access: Access,
         pages: Pages,
     ) -> io::Result<Map> {
+        fork::watch()?;
         let page_bytes = page_bytes(file)?;
         if len == 0
             || !offset.is_multiple_of(page_bytes)
@@ -83,8 +89,9 @@ impl Map {
         let mut options = MmapOptions::new();
         options.offset(offset).len(len);
         let (mapping, touch) = match access {
-            Access::ReadOnly => (options.map_raw_read_only(file)?, Advice::PopulateRead),
-            Access::ReadWrite => (options.map_raw(file)?, Advice::PopulateWrite),
+            Access::ReadOnly => (options.map_raw_read_only(file)?, Some(Advice::PopulateRead)),
+            Access::Glance => (options.map_raw_read_only(file)?, None),
+            Access::ReadWrite => (options.map_raw(file)?, Some(Advice::PopulateWrite)),
         };
         mapping.advise(Advice::DontFork)?;
         if pages == Pages::TransparentHuge {
@@ -94,7 +101,7 @@ impl Map {
                 log::debug!("no transparent huge pages: {error}");
             }
         }
-        match mapping.advise(touch) {
+        match touch.map_or(Ok(()), |touch| mapping.advise(touch)) {
             Ok(()) => {}
             // Not known before Linux 5.14: then the pages come with the first accesses.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
@@ -107,7 +114,7 @@ impl Map {
             Err(error) => return Err(error),
         }
         let base = NonNull::new(mapping.as_mut_ptr()).expect("a mapping is never at 0").cast();
-        Ok(Map { mapping: Some(mapping), base, access, pid: process::id() })
+        Ok(Map { mapping: Some(mapping), base, access, made_in: Generation::now() })
     }
 
     /// The first byte, aligned to a page.
@@ -130,7 +137,7 @@ impl Map {
 
 impl Drop for Map {
     fn drop(&mut self) {
-        if process::id() != self.pid {
+        if !self.made_in.is_current() {
             // A forked child: nothing of ours is mapped at this address, something else may be.
             mem::forget(self.mapping.take());
         }

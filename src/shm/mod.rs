@@ -4,6 +4,7 @@
 pub(crate) mod build;
 pub(crate) mod dir;
 pub(crate) mod error;
+pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod huge;
 pub(crate) mod lock;

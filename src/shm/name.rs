@@ -14,6 +14,7 @@ pub(crate) const NAME_BYTES_MAX: usize = 64;
 
 /// Which rule a name breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NameError {
     /// No characters at all.
     #[error("a name is empty: give it 1 to {NAME_BYTES_MAX} characters")]

@@ -1,7 +1,6 @@
 //! The directory that holds all buses, and whether it can be trusted.
 
 use std::env;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::build::build;
@@ -55,7 +54,8 @@ fn open_or_create_shared(parent: &Path, name: &str) -> Result<Dir, FileError> {
         found => return found,
     }
     // Built aside, so that nobody meets it without its sticky bit.
-    match build(&Dir::open(parent)?, &name.parse()?, SHARED_MODE, |_| Ok::<(), FileError>(())) {
+    let fill = |_: &Dir| Ok::<(), FileError>(());
+    match build(&Dir::open(parent)?, &name.parse()?, SHARED_MODE, fill, |_| ()) {
         Ok(_) | Err(FileError::AlreadyExists(_)) => open_trusted(&parent.join(name)),
         Err(error) => Err(error),
     }
@@ -65,8 +65,7 @@ fn open_or_create_shared(parent: &Path, name: &str) -> Result<Dir, FileError> {
 /// that entry.
 fn open_trusted(path: &Path) -> Result<Dir, FileError> {
     let dir = Dir::open(path)?;
-    let mode =
-        dir.handle().metadata().map_err(|error| FileError::from_io("examine", path, error))?.mode();
+    let (mode, _) = dir.mode_and_group()?;
     let sticky = mode & libc::S_ISVTX != 0;
     if !sticky && mode & libc::S_IWOTH != 0 {
         return Err(FileError::NotSticky(path.into()));
@@ -80,7 +79,7 @@ fn open_trusted(path: &Path) -> Result<Dir, FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{chown, symlink};
+    use std::os::unix::fs::{MetadataExt, chown, symlink};
 
     #[test]
     fn the_shared_directory_is_made_once_with_the_sticky_bit() {

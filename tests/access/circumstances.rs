@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{self, Command};
 
 use tickcast::{
     Bus, Event, FileError, NoticeKind, PublisherError, StartAt, SubscribeError, TopicError, WakeUp,
@@ -133,8 +133,36 @@ fn a_forked_child_holds_nothing() {
     done_in_child("fork");
 }
 
-/// A process that forks: its child keeps no lock and may drop everything.
-pub(crate) fn fork_with_everything_open() {
+#[test]
+fn a_forked_child_of_the_same_process_id_holds_nothing() {
+    done_in_child("namespace");
+}
+
+/// Has the processes that this one makes from now on count their ids from 1.
+fn number_children_anew() -> io::Result<()> {
+    // SAFETY: takes no pointer. This process makes no more threads.
+    let result = unsafe { libc::unshare(libc::CLONE_NEWPID) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Makes the first process of a pid namespace, which is to fork the first one of another.
+pub(crate) fn fork_in_namespace() -> Result<(), String> {
+    number_children_anew()
+        .map_err(|error| format!("skipped: no pid namespace can be made: {error}"))?;
+    done_in_child("fork-first");
+    Ok(())
+}
+
+/// The first process of a pid namespace: its child is the first one of another.
+pub(crate) fn fork_as_first() {
+    assert_eq!(process::id(), 1);
+    number_children_anew().expect("this worked before");
+    assert_eq!(fork_with_everything_open(), 1);
+}
+
+/// A process that forks: its child keeps no lock and may drop everything. Returns the id that the child
+/// sees itself have.
+pub(crate) fn fork_with_everything_open() -> u32 {
     let bus = TestBus::new();
     let topic = bus.topic("t").ring_bytes(RING_BYTES).reliable_max(1).create().expect("a topic");
     let mut subscriber = topic.subscribe().reliable().open().expect("the slot");
@@ -150,15 +178,16 @@ pub(crate) fn fork_with_everything_open() {
         drop(topic);
         std::mem::forget(bus);
         // A failure is seen by the parent, which hears nothing.
-        let _ = say_dropped.write_all(b"d");
+        let _ = say_dropped.write_all(&process::id().to_ne_bytes());
         loop {
             // SAFETY: takes no argument.
             unsafe { libc::pause() };
         }
     }
     drop(say_dropped);
-    // The child has dropped everything, or has died of it: then this is the end of the pipe.
-    assert_eq!(dropped.read(&mut [0; 1]).expect("readable"), 1, "the child died of dropping");
+    // Where the child dies of dropping, this is the end of the pipe.
+    let mut id = [0; 4];
+    dropped.read_exact(&mut id).expect("the child drops everything and lives");
     // Nothing was taken from the parent.
     publisher.publish(2, b"after").expect("room");
     assert!(matches!(topic.publisher(0), Err(PublisherError::Busy { .. })));
@@ -174,4 +203,5 @@ pub(crate) fn fork_with_everything_open() {
     unsafe { libc::kill(pid, libc::SIGKILL) };
     // SAFETY: a null status is allowed.
     unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+    u32::from_ne_bytes(id)
 }

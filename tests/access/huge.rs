@@ -10,7 +10,8 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use tickcast::{Bus, Event, Topic};
 
 use crate::circumstances::done_in_child;
-use crate::common::{self, TestBus, child};
+use crate::common::child::{self, Child};
+use crate::common::{self, TestBus};
 
 /// Where the kernel is told how many huge pages to set aside, of the whole host.
 const POOL: &str = "/proc/sys/vm/nr_hugepages";
@@ -64,8 +65,8 @@ fn pages(what: &str) -> u64 {
 
 /// Sends messages through partition `partition`, more than its ring holds.
 fn pass_messages(topic: &Topic, partition: u32) {
+    let mut publisher = topic.publisher(partition).expect("nobody else publishes");
     let mut subscriber = topic.subscribe().partition(partition).reliable().open().expect("a slot");
-    let mut publisher = topic.publisher(partition).expect("the first");
     let count = 2 * topic.ring_bytes() / 4096;
     for at in 0..count {
         publisher.publish(at, &[at; 512]).expect("room");
@@ -168,11 +169,11 @@ pub(crate) fn mount_huge_pages(place: &str) -> Result<(), String> {
         return Err("skipped: no hugetlbfs can be mounted".into());
     }
     // What is mounted is found in the table of the process, and so far this is a thread's affair.
-    Err(child::go_on_as("huge").to_string())
+    Err(child::go_on_as(&format!("huge {place}")).to_string())
 }
 
-/// Where a hugetlbfs is mounted: a topic on it.
-pub(crate) fn use_huge_pages() -> Result<(), String> {
+/// Where a hugetlbfs is mounted: a topic on it, and what builders leave there that are killed.
+pub(crate) fn use_huge_pages(place: &str) -> Result<(), String> {
     keep_log();
     let before = pages("HugePages_Free");
     let bus = TestBus::new();
@@ -189,5 +190,53 @@ pub(crate) fn use_huge_pages() -> Result<(), String> {
     drop(topic);
     Bus::remove(bus.name(), true).expect("forced, as this process has it open");
     assert_eq!(pages("HugePages_Free"), before, "huge pages stay taken");
+    leave_huge_pages(Path::new(place), before);
     Ok(())
+}
+
+/// Builders that are killed, and what becomes of what they leave in the hugetlbfs at `place`.
+fn leave_huge_pages(place: &Path, free: u64) {
+    let files = || fs::read_dir(place).expect("readable").count();
+    let bus = TestBus::new();
+    let create = |name: &str| {
+        let topic = bus.topic(name).ring_bytes(16 * MIB).partitions(2).huge_pages().create();
+        topic.expect("a topic")
+    };
+    let hide = |name: &str| {
+        let dir = bus.file(name, "topic").parent().expect("the topic's directory").to_owned();
+        fs::rename(&dir, dir.with_file_name(format!(".tmp-{name}-1-1"))).expect("it is there");
+    };
+    let be_killed = || {
+        let mut child = Child::spawn(&format!("huge-killed {}", bus.name()));
+        assert_eq!(child.hear_or_end(), None);
+        assert_eq!(child::signal_of(child.end().expect("it is dead")), Some(libc::SIGXFSZ));
+    };
+    be_killed();
+    assert_eq!(files(), 1, "the builder was not killed in the midst of it");
+    create("t");
+    assert_eq!(files(), 2);
+    // One that was killed when all was there but the name: too few pages are left for another.
+    hide("t");
+    create("t");
+    assert!(!is_logged(Level::Warn, &["huge pages"]), "it did without");
+    assert_eq!(files(), 2);
+    assert_eq!(free - pages("HugePages_Free"), 16);
+    // Whoever removes the bus removes what nobody has come upon.
+    be_killed();
+    hide("t");
+    assert_eq!(files(), 3);
+    Bus::remove(bus.name(), true).expect("forced, as this process has it open");
+    assert_eq!((files(), pages("HugePages_Free")), (0, free));
+}
+
+/// A builder that dies when it makes room for the first ring, whose file is there by then.
+pub(crate) fn be_killed_while_building(bus: &str) {
+    let bus = Bus::open(bus).expect("the bus");
+    for (what, bytes) in [(libc::RLIMIT_CORE, 0), (libc::RLIMIT_FSIZE, MIB)] {
+        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+        // SAFETY: the pointer is to an `rlimit` that lives through the call.
+        assert_eq!(unsafe { libc::setrlimit(what, &limit) }, 0);
+    }
+    let made = bus.topic("killed").ring_bytes(2 * MIB).huge_pages().create();
+    child::say(&format!("lives, with {made:?}"));
 }

@@ -5,14 +5,14 @@ mod circumstances;
 mod common;
 mod huge;
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tickcast::{
     Bus, Event, FileError, NoticeKind, PublishError, PublisherError, RemoveError, SlowSubscriber,
-    SubscribeError, TopicError, WakeUp,
+    StartAt, SubscribeError, TopicError, WakeUp,
 };
 
 use common::TestBus;
@@ -169,6 +169,55 @@ fn a_second_publisher_is_told_who_the_first_one_is() {
     says(error, &["no partition 2", "the topic has 2"]);
 }
 
+/// Nobody can be made to die between two fragments, with a subscriber where the next one must go:
+/// the files are made to look like it.
+#[test]
+fn a_publisher_opens_at_once_and_its_first_message_waits() {
+    const BLOCK_BYTES: usize = 64 << 10;
+    let bus = TestBus::new();
+    let topic = bus.topic("t").ring_bytes(RING_BYTES).create().expect("a topic");
+    let open = |name| {
+        let path = common::root().join(bus.name()).join("t").join(name);
+        File::options().read(true).write(true).open(path).expect("there")
+    };
+    let (ring, cursors) = (open("0.log"), open("0.cursors"));
+    let mut publisher = topic.publisher(0).expect("the first");
+    // Each leaves one line of its block.
+    for offset in 0..4_u8 {
+        publisher.publish(1, &[offset; 65_392 - 64]).expect("room");
+    }
+    let mut block = vec![0; BLOCK_BYTES];
+    ring.read_exact_at(&mut block, 0).expect("readable");
+    publisher.publish(1, &[4_u8; 65_393]).expect("room");
+    drop(publisher);
+    ring.write_all_at(&block, 0).expect("writable");
+    let subscribe = topic.subscribe().reliable().start_at(StartAt::Earliest);
+    let mut subscriber = subscribe.open().expect("a slot");
+    cursors.write_all_at(&[0; 8], 8).expect("writable");
+
+    let mut publisher = topic.publisher(0).expect("it does not wait");
+    assert_eq!((publisher.epoch(), publisher.next_offset()), (2, 4));
+    assert_eq!(topic.stat().expect("readable").partitions[0].next_offset, 4);
+    let refused = publisher.try_publish(1, &[4_u8; 9]).expect_err("a subscriber is in the way");
+    assert!(matches!(refused, PublishError::Full(full) if full.slot == 0), "{refused}");
+    let mut read = |count| {
+        let mut messages = Vec::new();
+        while messages.len() < count {
+            subscriber.poll(1, |event| match event {
+                Event::Message(message) => {
+                    messages.push((message.offset, message.payload[0], message.payload.len()));
+                }
+                Event::Notice(notice) => assert!(!notice.kind.is_final(), "{notice}"),
+            });
+        }
+        messages
+    };
+    let long = 65_392 - 64;
+    assert_eq!(read(3), [(1, 1, long), (2, 2, long), (3, 3, long)]);
+    assert_eq!(publisher.publish(1, &[4_u8; 9]), Ok(4));
+    assert_eq!(read(1), [(4, 4, 9)]);
+}
+
 #[test]
 fn the_65th_reliable_subscriber_is_refused() {
     let bus = TestBus::new();
@@ -269,9 +318,18 @@ fn child() {
         ["full"] => circumstances::fill_memory(),
         ["nobody", open, closed] => circumstances::be_nobody(open, closed),
         ["mount-huge", place] => huge::mount_huge_pages(place),
-        ["huge"] => huge::use_huge_pages(),
+        ["huge", place] => huge::use_huge_pages(place),
+        ["huge-killed", bus] => {
+            huge::be_killed_while_building(bus);
+            return;
+        }
         ["fork"] => {
             circumstances::fork_with_everything_open();
+            Ok(())
+        }
+        ["namespace"] => circumstances::fork_in_namespace(),
+        ["fork-first"] => {
+            circumstances::fork_as_first();
             Ok(())
         }
         _ => panic!("{role:?}: no such role"),

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use tickcast::runtime::{Agent, Core, IdleStrategy, clock};
-use tickcast::{Bus, Event, Publisher, Subscriber, TryPublishError};
+use tickcast::{Bus, Event, PublishError, Publisher, Subscriber};
 
 struct Feed {
     publisher: Publisher,
@@ -25,7 +25,7 @@ impl Agent for Feed {
                 self.next += 1;
                 1
             }
-            Err(TryPublishError::Full(_)) => 0,
+            Err(PublishError::Full(_)) => 0,
             Err(error) => panic!("{error}"),
         }
     }

@@ -14,6 +14,22 @@
 //! | a reliable subscriber | gates the publisher; up to 64 a partition |
 //! | a lossy subscriber | may be overrun, and is told exactly what it lost; any number |
 //!
+//! What may surprise who knows other buses:
+//!
+//! - A subscriber is lossy and starts live unless it asks for something else. Nothing of it is kept
+//!   when it goes: to go on later, keep its [offsets](Subscriber::offsets).
+//! - A publisher needs nobody who listens. It waits for reliable subscribers only, for one that hangs
+//!   as long as for one that is slow, unless the topic [evicts](SlowSubscriber::EvictAfter) them.
+//! - An offset numbers messages, not bytes, and a message above 64 KiB comes in one piece.
+//! - Timestamps are the publisher's own: the bus neither sets nor checks them.
+//! - Losses, deaths and returns are no errors: they come as [`Notice`]s, each in its place between
+//!   the messages.
+//! - A bus stays, with all that its rings hold, until it is removed or the host restarts; it is never
+//!   written to a disk.
+//!
+//! Errors, kinds of notices, causes of losses, starts and counters will get more variants and fields;
+//! [`Event`] and [`Flow`] will not, so match on these without a `_`.
+//!
 //! # Examples
 //! ```no_run
 //! use tickcast::{Bus, Event, StartAt, runtime::clock};

@@ -28,7 +28,8 @@ const HUGE_PATH_BYTES: usize = 256;
 /// What a publisher does about a reliable subscriber that is too slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SlowSubscriber {
-    /// It waits. Subscribers read messages in place.
+    /// It waits, for as long as the subscriber's process lives, also if that hangs or is stopped.
+    /// Subscribers read messages in place.
     #[default]
     Wait,
     /// It waits, and goes on without a subscriber that is in its way and has left no block for this

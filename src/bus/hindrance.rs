@@ -34,6 +34,8 @@ struct Found {
     since: Instant,
     /// When its life was looked at last.
     looked: Instant,
+    /// Whether it was logged that its life cannot be seen.
+    is_unseen: bool,
 }
 
 impl Hindrance {
@@ -57,7 +59,7 @@ impl Hindrance {
         let now = Instant::now();
         let mut found = self.found.filter(|found| found.blocked == blocked).unwrap_or_else(|| {
             gate.count_full_wait();
-            Found { blocked, since: now, looked: now }
+            Found { blocked, since: now, looked: now, is_unseen: false }
         });
         if now - found.looked >= LIFE_CHECK {
             found.looked = now;
@@ -68,7 +70,11 @@ impl Hindrance {
                     gate.reclaim(blocked);
                     return true;
                 }
-                Err(error) => log::warn!("slot {}: cannot see its lock: {error}", blocked.slot),
+                Err(_) if found.is_unseen => {}
+                Err(error) => {
+                    log::warn!("slot {}: cannot see its lock: {error}", blocked.slot);
+                    found.is_unseen = true;
+                }
             }
         }
         if let SlowSubscriber::EvictAfter(after) = self.slow

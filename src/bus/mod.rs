@@ -29,7 +29,7 @@ pub use descriptor::{SlowSubscriber, WakeUp};
 pub use message::{
     Event, Flow, LossCause, Message, Notice, NoticeKind, Origin, OwnedMessage, TypeError,
 };
-pub use publish_error::{Full, PublishError, PublisherError, TryPublishError};
+pub use publish_error::{Full, PublishError, PublisherError};
 pub use publisher::Publisher;
 pub use sequencer::{Sequencer, SequencerError};
 pub use stat::{PartitionStat, SubscriberStat, TopicStat};

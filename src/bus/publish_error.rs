@@ -6,6 +6,7 @@ use crate::bus::topic_error::TopicError;
 
 /// Why a partition could not be published to.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum PublisherError {
     /// Another publisher has it.
     #[error(
@@ -23,10 +24,6 @@ pub enum PublisherError {
     /// The bus was removed.
     #[error("the bus was removed: create it again")]
     Closed,
-    /// The last publisher died inside a message, a subscriber is in the way of closing that, and an
-    /// agent must not wait.
-    #[error("{0}; an agent must not wait for that: open publishers before the core starts")]
-    InsideAgent(Full),
     /// The topic's files.
     #[error(transparent)]
     Topic(#[from] TopicError),
@@ -47,16 +44,20 @@ pub struct Full {
     pub offset: u64,
 }
 
-/// Why a message was not published, by a call that does not wait.
+/// Why a message was not published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum TryPublishError {
-    /// A subscriber is in the way.
+#[non_exhaustive]
+pub enum PublishError {
+    /// A subscriber is in the way: from calls that do not wait.
     #[error(transparent)]
-    Full(#[from] Full),
+    Full(Full),
+    /// A subscriber is in the way, and an agent must not wait for it: from calls that would.
+    #[error("{0}; an agent must not wait for that: use try_publish and come back")]
+    InsideAgent(Full),
     /// The message can never be published to this topic.
     #[error(
-        "a message of {length_bytes} bytes is too long: at most {max_bytes} fit (a claim takes 65,392, any other \
-         message a quarter of the ring)"
+        "a message of {length_bytes} bytes is too long: at most {max_bytes} fit (a claim takes \
+         65,392, any other message a quarter of the ring)"
     )]
     TooLong {
         /// Its length.
@@ -77,32 +78,5 @@ pub enum TryPublishError {
     Closed,
 }
 
-/// Why a message was not published, by a call that waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum PublishError {
-    /// The message can never be published to this topic.
-    #[error(
-        "a message of {length_bytes} bytes is too long: at most {max_bytes} fit (a claim takes 65,392, any other \
-         message a quarter of the ring)"
-    )]
-    TooLong {
-        /// Its length.
-        length_bytes: u64,
-        /// What is possible.
-        max_bytes: u64,
-    },
-    /// A gap that ends before it begins, or beyond all offsets.
-    #[error("a gap cannot go from {next} to {to}: give an end from {next} up to 2^62 - 1")]
-    BadGap {
-        /// The next offset, with which it would begin.
-        next: u64,
-        /// Where it was to end.
-        to: u64,
-    },
-    /// The bus was removed.
-    #[error("the bus was removed: create it again")]
-    Closed,
-    /// The call would have to wait, and an agent must not.
-    #[error("{0}; an agent must not wait for that: use try_publish and come back")]
-    InsideAgent(Full),
-}
+// Each message that is published returns one.
+const _: () = assert!(size_of::<Result<u64, PublishError>>() <= 32);

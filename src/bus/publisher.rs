@@ -6,14 +6,14 @@ use crate::bus::claim::Claim;
 use crate::bus::descriptor::WakeUp;
 use crate::bus::hindrance::Hindrance;
 use crate::bus::message::LossCause;
-use crate::bus::publish_error::{PublishError, PublisherError, TryPublishError};
+use crate::bus::publish_error::{PublishError, PublisherError};
 use crate::bus::topic::Topic;
 use crate::bus::topic_error::TopicError;
 use crate::bus::waiting::Waiting;
 use crate::log::frame::GAP_OFFSET_MAX;
 use crate::log::gate::{Blocked, Gate};
 use crate::log::pages::{self, Pages};
-use crate::log::takeover::Takeover;
+use crate::log::takeover::take_over;
 use crate::log::wake::Wake;
 use crate::log::writer::{FRAME_PAYLOAD_BYTES_MAX, Writer};
 use crate::runtime::{IdleStrategy, inside_agent};
@@ -28,8 +28,11 @@ use crate::sync::Ordering;
 /// call, no allocation. Once a block (64 KiB) it looks for the subscribers that it has to wait for.
 /// (With [`WakeUp::Prompt`] there is a system call for each time that a subscriber is woken.)
 ///
+/// What is published can be read at once; there is nothing to flush. Without reliable subscribers it
+/// never waits, and overwrites what nobody has read.
+///
 /// Dropping it lets the next publisher go on; subscribers are told. It is the process's that opened
-/// it: its memory is not mapped in a forked child, where using it is a segmentation fault.
+/// it: a forked child does not have its memory, must not use it, and may drop it.
 #[derive(Debug)]
 pub struct Publisher {
     writer: Writer,
@@ -64,39 +67,27 @@ impl Publisher {
         let pages = Pages { publisher: page, control: control.clone() };
         let gate = Gate::new(pages, cursors.clone(), ring.bytes_len(), reserved);
         let cursors_file = files.cursors_file(false).map_err(TopicError::from)?;
-        let mut hindrance = Hindrance::new(control, cursors, cursors_file, topic.slow_subscriber());
+        let hindrance = Hindrance::new(control, cursors, cursors_file, topic.slow_subscriber());
         if hindrance.is_closed() {
             return Err(PublisherError::Closed);
         }
         let log_id = topic.descriptor().partition_log_id(partition);
-        let mut takeover = Takeover::new(ring, gate, wake, log_id).map_err(TopicError::from)?;
-        let mut waiting = Waiting::new(IdleStrategy::back_off(), None);
-        while let Err(blocked) = takeover.finish() {
-            if hindrance.is_closed() {
-                return Err(PublisherError::Closed);
-            }
-            if hindrance.lift(takeover.gate(), blocked) {
-                continue;
-            }
-            if inside_agent() {
-                return Err(PublisherError::InsideAgent(hindrance.describe(blocked)));
-            }
-            if let Some(step) = waiting.step() {
-                step.run();
-            }
-        }
-        let (writer, topic) = (takeover.into_writer(), topic.clone());
-        Ok(Publisher { writer, hindrance, topic, partition, _lock: lock })
+        let writer = take_over(ring, gate, wake, log_id).map_err(TopicError::from)?;
+        Ok(Publisher { writer, hindrance, topic: topic.clone(), partition, _lock: lock })
     }
 
     /// Publishes one message: bytes, or any `zerocopy` type. Returns its offset, or says who is in
     /// the way.
     ///
+    /// `timestamp_ns` is handed on as it is: the time of whatever the message tells of, in
+    /// nanoseconds since the Unix epoch. A subscriber in order of timestamps expects that they do
+    /// not go back.
+    ///
     /// A payload of up to 48 bytes takes one cache line; one above 65,392 is fragmented. Where the
     /// length is known at compile time, copying it costs next to nothing.
     ///
     /// # Errors
-    /// [`TryPublishError::Full`]: a reliable subscriber still needs what would be overwritten.
+    /// [`PublishError::Full`]: a reliable subscriber still needs what would be overwritten.
     /// Under [`SlowSubscriber::EvictAfter`](crate::SlowSubscriber::EvictAfter) calls after the
     /// deadline go on without it.
     ///
@@ -104,7 +95,7 @@ impl Publisher {
     /// ```no_run
     /// # let topic = tickcast::Bus::open("md")?.open_topic("trades")?;
     /// # let mut publisher = topic.publisher(0)?;
-    /// use tickcast::{TryPublishError, runtime::clock};
+    /// use tickcast::{PublishError, runtime::clock};
     /// use zerocopy::{Immutable, IntoBytes};
     ///
     /// #[derive(IntoBytes, Immutable)]
@@ -116,13 +107,13 @@ impl Publisher {
     ///
     /// match publisher.try_publish(clock::now_ns(), &Trade { price: 481_025, quantity: 3 }) {
     ///     Ok(offset) => println!("published {offset}"),
-    ///     Err(TryPublishError::Full(full)) => println!("{full}"),
+    ///     Err(PublishError::Full(full)) => println!("{full}"),
     ///     Err(error) => return Err(error.into()),
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline(always)]
-    pub fn try_publish<T>(&mut self, timestamp_ns: u64, payload: &T) -> Result<u64, TryPublishError>
+    pub fn try_publish<T>(&mut self, timestamp_ns: u64, payload: &T) -> Result<u64, PublishError>
     where
         T: IntoBytes + Immutable + ?Sized,
     {
@@ -135,11 +126,7 @@ impl Publisher {
     /// Once a block, and for what is long.
     #[cold]
     #[inline(never)]
-    fn try_publish_slow(
-        &mut self,
-        timestamp_ns: u64,
-        bytes: &[u8],
-    ) -> Result<u64, TryPublishError> {
+    fn try_publish_slow(&mut self, timestamp_ns: u64, bytes: &[u8]) -> Result<u64, PublishError> {
         self.check(bytes.len() as u64)?;
         loop {
             match self.writer.try_publish(timestamp_ns, bytes) {
@@ -183,7 +170,7 @@ impl Publisher {
     ///
     /// # Errors
     /// As [`Publisher::try_publish`], when not even the first could be published.
-    pub fn try_publish_batch<T>(&mut self, batch: &[(u64, &T)]) -> Result<usize, TryPublishError>
+    pub fn try_publish_batch<T>(&mut self, batch: &[(u64, &T)]) -> Result<usize, PublishError>
     where
         T: IntoBytes + Immutable + ?Sized,
     {
@@ -243,11 +230,11 @@ impl Publisher {
     ///
     /// # Errors
     /// As [`Publisher::try_publish`].
-    pub fn try_claim(&mut self, length: usize) -> Result<Claim<'_>, TryPublishError> {
+    pub fn try_claim(&mut self, length: usize) -> Result<Claim<'_>, PublishError> {
         let length = length as u64;
         if length > FRAME_PAYLOAD_BYTES_MAX {
             let max_bytes = FRAME_PAYLOAD_BYTES_MAX;
-            return Err(TryPublishError::TooLong { length_bytes: length, max_bytes });
+            return Err(PublishError::TooLong { length_bytes: length, max_bytes });
         }
         if !self.writer.has_room(length) {
             self.check(length)?;
@@ -274,17 +261,17 @@ impl Publisher {
     /// the next message gets offset `to + 1`.
     ///
     /// # Errors
-    /// As [`Publisher::try_publish`]; [`TryPublishError::BadGap`] when `to` is below the next offset,
+    /// As [`Publisher::try_publish`]; [`PublishError::BadGap`] when `to` is below the next offset,
     /// or 2^62 or more.
     pub fn try_publish_gap(
         &mut self,
         timestamp_ns: u64,
         to: u64,
         cause: LossCause,
-    ) -> Result<(), TryPublishError> {
+    ) -> Result<(), PublishError> {
         let next = self.next_offset();
         if to < next || to >= GAP_OFFSET_MAX {
-            return Err(TryPublishError::BadGap { next, to });
+            return Err(PublishError::BadGap { next, to });
         }
         self.check(0)?;
         while let Err(blocked) = self.writer.try_publish_gap(timestamp_ns, to, cause.code()) {
@@ -316,7 +303,7 @@ impl Publisher {
         &mut self,
         timestamp_ns: u64,
         payload: &[u8],
-    ) -> Result<(), TryPublishError> {
+    ) -> Result<(), PublishError> {
         self.check(payload.len() as u64)?;
         while let Err(blocked) = self.writer.try_publish_control(timestamp_ns, payload) {
             self.lift(blocked)?;
@@ -346,51 +333,45 @@ impl Publisher {
 
     /// Once a block, and for what is long: everything that need not be looked at for each message.
     #[cold]
-    fn check(&self, length_bytes: u64) -> Result<(), TryPublishError> {
+    fn check(&self, length_bytes: u64) -> Result<(), PublishError> {
         let max_bytes = self.writer.message_bytes_max();
         if length_bytes > max_bytes {
-            return Err(TryPublishError::TooLong { length_bytes, max_bytes });
+            return Err(PublishError::TooLong { length_bytes, max_bytes });
         }
         if self.hindrance.is_closed() {
-            return Err(TryPublishError::Closed);
+            return Err(PublishError::Closed);
         }
         Ok(())
     }
 
     /// Gets a subscriber out of the way, or says that it stays there.
     #[cold]
-    fn lift(&mut self, blocked: Blocked) -> Result<(), TryPublishError> {
+    fn lift(&mut self, blocked: Blocked) -> Result<(), PublishError> {
         if self.hindrance.is_closed() {
-            return Err(TryPublishError::Closed);
+            return Err(PublishError::Closed);
         }
         if self.hindrance.lift(self.writer.gate(), blocked) {
             return Ok(());
         }
-        Err(TryPublishError::Full(self.hindrance.describe(blocked)))
+        Err(PublishError::Full(self.hindrance.describe(blocked)))
     }
 
     /// Tries again until it works; `error` is what the first try gave.
     #[cold]
     fn wait<R>(
         &mut self,
-        error: TryPublishError,
-        mut again: impl FnMut(&mut Publisher) -> Result<R, TryPublishError>,
+        error: PublishError,
+        mut again: impl FnMut(&mut Publisher) -> Result<R, PublishError>,
     ) -> Result<R, PublishError> {
         let mut waiting = Waiting::new(IdleStrategy::back_off(), None);
         let mut error = error;
         loop {
             match error {
-                TryPublishError::Full(full) if inside_agent() => {
+                PublishError::Full(full) if inside_agent() => {
                     return Err(PublishError::InsideAgent(full));
                 }
-                TryPublishError::Full(_) => {}
-                TryPublishError::TooLong { length_bytes, max_bytes } => {
-                    return Err(PublishError::TooLong { length_bytes, max_bytes });
-                }
-                TryPublishError::BadGap { next, to } => {
-                    return Err(PublishError::BadGap { next, to });
-                }
-                TryPublishError::Closed => return Err(PublishError::Closed),
+                PublishError::Full(_) => {}
+                error => return Err(error),
             }
             if let Some(step) = waiting.step() {
                 step.run();

@@ -1,19 +1,18 @@
 //! The sequencer: merges partitions into one totally ordered topic, and goes on after a kill as if
 //! nothing had happened.
 //!
-//! Before each batch it writes a control frame that says where every input stood and which runs
-//! (input, first offset, count) follow, in order. A successor finds the newest such frame, counts
-//! the offsets behind it, and writes the rest of the list. A control frame is all words, 8 bytes,
-//! little-endian: magic, number of inputs, id of the inputs, number of runs, the next offset of
-//! each input before the batch, three words for each run.
+//! Before each batch it writes a control frame that says where every input stood and what follows.
+//! A successor finds the newest such frame, counts the offsets behind it, and writes the rest.
+
+mod control;
 
 use std::collections::VecDeque;
 
 use thiserror::Error;
 
-use crate::bus::fnv::fnv_1a;
+use self::control::{INPUTS_MAX, Run, State, inputs_id, last_state};
 use crate::bus::message::{Event, Flow, LossCause, Notice, NoticeKind};
-use crate::bus::publish_error::{PublisherError, TryPublishError};
+use crate::bus::publish_error::{PublishError, PublisherError};
 use crate::bus::publisher::Publisher;
 use crate::bus::subscribe::SubscribeError;
 use crate::bus::subscriber::Subscriber;
@@ -21,28 +20,7 @@ use crate::bus::topic::Topic;
 use crate::bus::topic_error::TopicError;
 use crate::log::block::BLOCK_BYTES;
 use crate::log::lane::StartAt;
-use crate::log::last_control::last_control;
-use crate::log::pages;
-use crate::log::writer::FRAME_PAYLOAD_BYTES_MAX;
 use crate::runtime::Agent;
-use crate::shm::map::Access;
-use crate::sync::Ordering;
-
-const MAGIC: u64 = u64::from_le_bytes(*b"TICKSEQ\x01");
-
-/// Most inputs: their list, and as many runs, fit into one control frame.
-const INPUTS_MAX: usize = 1024;
-
-// Four words, the next offset of each input, and three words for a run of each.
-const _: () = assert!(8 * (4 + 4 * INPUTS_MAX as u64) <= FRAME_PAYLOAD_BYTES_MAX);
-
-/// Some consecutive offsets of one input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Run {
-    input: usize,
-    first: u64,
-    count: u64,
-}
 
 /// Merges all partitions of its input topics into partition 0 of its output topic, in order of
 /// arrival, with their timestamps. Every subscriber of the output sees the same total order.
@@ -118,9 +96,10 @@ impl Sequencer {
         let publisher = output.publisher(0)?;
         let (next, mut runs) = match last_state(output)? {
             Some((behind, payload)) => {
-                let state = State::decode(&payload, inputs_id, places.len())
-                    .ok_or(SequencerError::ForeignOutput)?;
-                state.after(publisher.next_offset().wrapping_sub(behind))?
+                let written = publisher.next_offset().wrapping_sub(behind);
+                State::decode(&payload, inputs_id, places.len())
+                    .and_then(|state| state.after(written))
+                    .ok_or(SequencerError::ForeignOutput)?
             }
             None if publisher.next_offset() == 0 => {
                 let mut next = Vec::with_capacity(places.len());
@@ -149,7 +128,7 @@ impl Sequencer {
             output: publisher,
             runs,
             first: 0,
-            control: Vec::with_capacity(8 * (4 + 4 * places.len())),
+            control: Vec::with_capacity(control::bytes_max(places.len())),
             name: format!("sequencer of {}", output.name()),
             failure: None,
         })
@@ -209,16 +188,11 @@ impl Sequencer {
             return Ok(false);
         }
         self.first = (self.first + 1) % inputs;
-        self.control.clear();
-        let head = [MAGIC, inputs as u64, self.inputs_id, self.runs.len() as u64];
         let next = self.inputs.iter().map(|input| input.next);
-        let runs = self.runs.iter().flat_map(|run| [run.input as u64, run.first, run.count]);
-        for word in head.into_iter().chain(next).chain(runs) {
-            self.control.extend_from_slice(&word.to_le_bytes());
-        }
+        control::encode(&mut self.control, self.inputs_id, next, &self.runs);
         match self.output.try_publish_control(0, &self.control) {
             Ok(()) => Ok(true),
-            Err(TryPublishError::Full(_)) => {
+            Err(PublishError::Full(_)) => {
                 self.runs.clear();
                 Ok(false)
             }
@@ -276,7 +250,7 @@ fn write(run: &Run, input: &mut Input, output: &mut Publisher) -> Result<u64, Se
             let count = (to - input.next + 1).min(run.count - written);
             match output.try_publish_gap(0, output.next_offset() + count - 1, cause) {
                 Ok(()) => {}
-                Err(TryPublishError::Full(_)) => return Ok(written),
+                Err(PublishError::Full(_)) => return Ok(written),
                 Err(error) => return Err(error.into()),
             }
             input.next += count;
@@ -308,7 +282,7 @@ fn write(run: &Run, input: &mut Input, output: &mut Publisher) -> Result<u64, Se
         input.next += messages;
         written += messages;
         match failed {
-            Some(TryPublishError::Full(_)) => return Ok(written),
+            Some(PublishError::Full(_)) => return Ok(written),
             Some(error) => return Err(error.into()),
             None => {}
         }
@@ -321,81 +295,9 @@ fn write(run: &Run, input: &mut Input, output: &mut Publisher) -> Result<u64, Se
     Ok(written)
 }
 
-/// What a control frame says.
-struct State {
-    next: Vec<u64>,
-    runs: VecDeque<Run>,
-}
-
-impl State {
-    /// `None` when the frame is none of ours, or names other inputs.
-    fn decode(payload: &[u8], inputs_id: u64, inputs: usize) -> Option<State> {
-        let (words, []) = payload.as_chunks::<8>() else { return None };
-        let mut words = words.iter().map(|word| u64::from_le_bytes(*word));
-        let head = [words.next()?, words.next()?, words.next()?];
-        if head != [MAGIC, inputs as u64, inputs_id] {
-            return None;
-        }
-        let runs = words.next()?;
-        if words.len() as u64 != (inputs as u64).checked_add(runs.checked_mul(3)?)? {
-            return None;
-        }
-        let next = words.by_ref().take(inputs).collect();
-        let mut found = VecDeque::with_capacity(runs as usize);
-        while let (Some(input), Some(first), Some(count)) =
-            (words.next(), words.next(), words.next())
-        {
-            let input = usize::try_from(input).ok().filter(|input| *input < inputs)?;
-            found.push_back(Run { input, first, count });
-        }
-        Some(State { next, runs: found })
-    }
-
-    /// What is left when `written` offsets stand behind the frame: where each input goes on, and
-    /// the rest of the runs.
-    fn after(self, written: u64) -> Result<(Vec<u64>, VecDeque<Run>), SequencerError> {
-        let State { mut next, mut runs } = self;
-        let mut left = written;
-        let mut rest = VecDeque::new();
-        for run in &mut runs {
-            if run.first != next[run.input] {
-                return Err(SequencerError::ForeignOutput);
-            }
-            let done = left.min(run.count);
-            left -= done;
-            next[run.input] += done;
-            run.first += done;
-            run.count -= done;
-            if run.count > 0 {
-                rest.push_back(*run);
-            }
-        }
-        if left > 0 {
-            return Err(SequencerError::ForeignOutput);
-        }
-        Ok((next, rest))
-    }
-}
-
-/// One number for the inputs' identities and order.
-fn inputs_id(places: &[(&Topic, u32)]) -> u64 {
-    let ids = places.iter().flat_map(|(topic, partition)| {
-        topic.descriptor().partition_log_id(*partition).0.map(u64::to_le_bytes)
-    });
-    fnv_1a(ids.flatten())
-}
-
-/// The output's newest control frame, and the offset behind it.
-fn last_state(output: &Topic) -> Result<Option<(u64, Vec<u8>)>, TopicError> {
-    let files = output.files(0)?;
-    let ring = files.ring(Access::ReadOnly)?;
-    let page = files.publisher_page(Access::ReadOnly)?;
-    let reserved = page.load(pages::publisher::RESERVED, Ordering::Acquire);
-    Ok(last_control(&ring, reserved)?)
-}
-
 /// Why a sequencer cannot start, or go on.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum SequencerError {
     /// No input, or more than one control frame can list.
     #[error("a sequencer cannot have {count} inputs: give it 1 to 1024 partitions")]
@@ -433,7 +335,7 @@ pub enum SequencerError {
     Subscribe(#[from] SubscribeError),
     /// The output could not be written.
     #[error(transparent)]
-    Publish(#[from] TryPublishError),
+    Publish(#[from] PublishError),
     /// A topic's files.
     #[error(transparent)]
     Topic(#[from] TopicError),

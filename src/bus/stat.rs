@@ -15,6 +15,7 @@ use crate::sync::Ordering;
 
 /// What a topic has done so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TopicStat {
     /// Its partitions, in order.
     pub partitions: Vec<PartitionStat>,
@@ -22,6 +23,7 @@ pub struct TopicStat {
 
 /// What a partition has done so far: exact at the moment of reading, also at one message a second.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PartitionStat {
     /// Offset that the next message gets; as offsets start at 0, the number of messages and gaps
     /// so far.
@@ -52,6 +54,7 @@ pub struct PartitionStat {
 /// where it reads by batches or receives, as of the last block that it left or the last time that it
 /// found nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SubscriberStat {
     /// Its slot.
     pub slot: u32,
@@ -80,7 +83,7 @@ impl TopicStat {
 impl PartitionStat {
     fn read(topic: &Topic, partition: u32) -> Result<PartitionStat, TopicError> {
         let files = topic.files(partition)?;
-        let ring = files.ring(Access::ReadOnly)?;
+        let ring = files.ring(Access::Glance)?;
         let page = files.publisher_page(Access::ReadOnly)?;
         // Whoever may only read does not see the subscribers.
         let cursors = match files.cursors() {

@@ -27,8 +27,8 @@ pub enum Mode {
     /// told exactly what it lost. Needs read permission only.
     #[default]
     Lossy,
-    /// The publisher waits for it, or evicts it, as the topic's policy says. Needs write
-    /// permission.
+    /// The publisher waits for it, or evicts it, as the topic's policy says, from the moment at
+    /// which it is open until it is dropped or dies. Needs write permission.
     Reliable,
 }
 
@@ -146,7 +146,7 @@ impl SubscriberBuilder {
         self
     }
 
-    /// Subscribes.
+    /// Subscribes. There need not be a publisher yet.
     ///
     /// # Errors
     /// [`SubscribeError`].
@@ -227,6 +227,7 @@ impl SubscriberBuilder {
 
 /// Why a subscriber could not be opened.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum SubscribeError {
     /// All slots for reliable subscribers are taken.
     #[error(

@@ -10,6 +10,7 @@ use crate::shm::error::FileError;
 
 /// Why a topic could not be made, opened or read.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum TopicError {
     /// A ring size that cannot be.
     #[error(

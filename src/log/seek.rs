@@ -1,6 +1,7 @@
 //! Finding blocks in a ring that goes on while one looks: the log is its own index.
 
 use super::block::{BLOCK_BYTES, block_of, block_start};
+use super::frame::TRAIN_PREFIX_BYTES;
 use super::memory::Memory;
 use super::pages;
 use super::ring::Ring;
@@ -17,9 +18,12 @@ pub(crate) fn check_reserved(reserved: u64) -> Result<u64, Damaged> {
     }
 }
 
-/// Most blocks that one message can have reserved and not entered.
+/// How far below the reservation the newest block can be: one message may have reserved all its
+/// blocks and entered none.
 fn look_back(ring: &Ring) -> u64 {
-    ring.message_bytes_max() / FRAME_PAYLOAD_BYTES_MAX + 3
+    let reserved =
+        (TRAIN_PREFIX_BYTES + ring.message_bytes_max()).div_ceil(FRAME_PAYLOAD_BYTES_MAX);
+    reserved + 1
 }
 
 /// The newest block that was entered, below `reserved`, of a log that nobody writes; `None` when

@@ -3,7 +3,7 @@
 
 use super::block::{BLOCK_HEADER_BYTES, LogId, block_start};
 use super::frame::LINE_BYTES;
-use super::gate::{Blocked, Gate};
+use super::gate::Gate;
 use super::pages;
 use super::ring::Ring;
 use super::seek;
@@ -12,76 +12,43 @@ use super::walk::{self, Damaged, Tail};
 use super::writer::{Resume, Writer};
 use crate::sync::Ordering;
 
-/// A log whose end is known and clean, but for a train that may still have to be closed.
-#[derive(Debug)]
-pub(crate) struct Takeover {
-    writer: Writer,
-    /// Where the open train would have ended in its block, or that block's end.
-    abort_to: Option<u64>,
-}
-
-impl Takeover {
-    /// Finds the end of the log and clears what lies behind it.
-    pub(crate) fn new(
-        ring: Ring,
-        gate: Gate,
-        wake: Option<Wake>,
-        log_id: LogId,
-    ) -> Result<Takeover, Damaged> {
-        let reserved = seek::check_reserved(gate.reserved())?;
-        let page = gate.pages().publisher.clone();
-        let epoch = page.load(pages::publisher::EPOCH, Ordering::Relaxed).wrapping_add(1);
-        let Some(number) = seek::newest(&ring, reserved)? else {
-            let resume = Resume { position: 0, offset: 0, timestamp_max_ns: 0, payload_bytes: 0 };
-            page.store(pages::publisher::EPOCH, epoch, Ordering::Release);
-            let writer = Writer::new(ring, gate, wake, log_id, epoch, resume);
-            return Ok(Takeover { writer, abort_to: None });
-        };
-        let gone = || Damaged::new(block_start(number), "a block that changes with no publisher");
-        let header = ring.header(number).ok_or_else(gone)?;
-        let Tail { mut resume, train_open } = walk::tail(&ring, number)?.ok_or_else(gone)?;
-        let before = pages::publisher::bytes_before(number);
-        let bytes_before = page.load(before, Ordering::Relaxed);
-        resume.payload_bytes = resume.payload_bytes.wrapping_add(bytes_before);
+/// Finds the end of the log, clears what lies behind it, and closes a train that is open there, or
+/// leaves that to the writer's next frame.
+pub(crate) fn take_over(
+    ring: Ring,
+    gate: Gate,
+    wake: Option<Wake>,
+    log_id: LogId,
+) -> Result<Writer, Damaged> {
+    let reserved = seek::check_reserved(gate.reserved())?;
+    let page = gate.pages().publisher.clone();
+    let epoch = page.load(pages::publisher::EPOCH, Ordering::Relaxed).wrapping_add(1);
+    let Some(number) = seek::newest(&ring, reserved)? else {
+        let resume = Resume { position: 0, offset: 0, timestamp_max_ns: 0, payload_bytes: 0 };
         page.store(pages::publisher::EPOCH, epoch, Ordering::Release);
+        return Ok(Writer::new(ring, gate, wake, log_id, epoch, resume));
+    };
+    let gone = || Damaged::new(block_start(number), "a block that changes with no publisher");
+    let header = ring.header(number).ok_or_else(gone)?;
+    let Tail { mut resume, train_open } = walk::tail(&ring, number)?.ok_or_else(gone)?;
+    let before = pages::publisher::bytes_before(number);
+    let bytes_before = page.load(before, Ordering::Relaxed);
+    resume.payload_bytes = resume.payload_bytes.wrapping_add(bytes_before);
+    page.store(pages::publisher::EPOCH, epoch, Ordering::Release);
 
-        let position = resume.position;
-        let mut writer = Writer::new(ring, gate, wake, log_id, epoch, resume);
-        // First the debris, then the abort: a frame behind uncleared lines would make a
-        // half-written payload readable.
-        writer.clear_debris();
-        let abort_to = train_open.then(|| {
-            let place = block_start(number) + u64::from(header.first_message);
-            let end = block_start(number + 1);
-            let is_ahead = header.first_message > BLOCK_HEADER_BYTES as u32
-                && place.is_multiple_of(LINE_BYTES)
-                && place > position
-                && place < end;
-            if is_ahead { place } else { end }
-        });
-        Ok(Takeover { writer, abort_to })
+    let position = resume.position;
+    let mut writer = Writer::new(ring, gate, wake, log_id, epoch, resume);
+    // First the debris, then the abort: a frame behind uncleared lines would make a half-written
+    // payload readable.
+    writer.clear_debris();
+    if train_open {
+        let place = block_start(number) + u64::from(header.first_message);
+        let end = block_start(number + 1);
+        let is_ahead = header.first_message > BLOCK_HEADER_BYTES as u32
+            && place.is_multiple_of(LINE_BYTES)
+            && place > position
+            && place < end;
+        writer.abort_train(if is_ahead { place } else { end });
     }
-
-    /// Closes an open train. To be called until it works.
-    ///
-    /// # Errors
-    /// Who is in the way, when the abort needs a block that is not free.
-    pub(crate) fn finish(&mut self) -> Result<(), Blocked> {
-        if let Some(reach) = self.abort_to {
-            self.writer.abort_train(reach)?;
-            self.abort_to = None;
-        }
-        Ok(())
-    }
-
-    /// The writer, once the takeover is finished.
-    pub(crate) fn into_writer(self) -> Writer {
-        debug_assert!(self.abort_to.is_none(), "an open train would swallow what follows");
-        self.writer
-    }
-
-    /// The subscribers' gate, to look at who is in the way.
-    pub(crate) fn gate(&mut self) -> &mut Gate {
-        self.writer.gate()
-    }
+    Ok(writer)
 }

@@ -56,6 +56,8 @@ pub(crate) struct Writer {
     room_end: u64,
     /// End of a claim that was handed out and not committed; 0 = none.
     dirty: u64,
+    /// Whether a dead publisher's train is open, whose abort needs the next block.
+    train_open: bool,
     offset: u64,
     timestamp_max_ns: u64,
     payload_bytes: u64,
@@ -84,6 +86,7 @@ impl Writer {
             block_end,
             room_end: block_end,
             dirty: 0,
+            train_open: false,
             offset,
             timestamp_max_ns,
             payload_bytes,
@@ -197,7 +200,7 @@ impl Writer {
         cause: u64,
     ) -> Result<(), Blocked> {
         debug_assert!(to >= self.offset && to < GAP_OFFSET_MAX);
-        self.undo_claim();
+        self.tidy_up()?;
         if to - self.offset >= GAP_NEW_BLOCK - 1 || span(GAP_BYTES) > self.block_end - self.position
         {
             self.next_block()?;
@@ -296,11 +299,18 @@ impl Writer {
         }
     }
 
+    /// Sees to what must not lie before the next frame: comes first wherever a frame does not just
+    /// go into the block that is being written.
+    fn tidy_up(&mut self) -> Result<(), Blocked> {
+        self.undo_claim();
+        self.close_train()
+    }
+
     #[cold]
     #[inline(never)]
     fn publish_slow(&mut self, timestamp_ns: u64, bytes: &[u8]) -> Result<u64, Blocked> {
         if span(bytes.len() as u64) > BLOCK_CAPACITY_BYTES {
-            self.undo_claim();
+            self.tidy_up()?;
             self.publish_train(timestamp_ns, bytes)?;
         } else {
             self.frame_room(bytes.len() as u64)?;
@@ -312,7 +322,7 @@ impl Writer {
     /// Makes sure that a frame of `length` bytes fits into the block.
     fn frame_room(&mut self, length: u64) -> Result<(), Blocked> {
         debug_assert!(length <= FRAME_PAYLOAD_BYTES_MAX);
-        self.undo_claim();
+        self.tidy_up()?;
         if span(length) > self.block_end - self.position {
             self.next_block()?;
         }
@@ -385,18 +395,25 @@ impl Writer {
     }
 
     /// Closes the train that a dead publisher left open: invariant 8. `reach` is where the train
-    /// would have ended in this block, or the block's end.
-    ///
-    /// # Errors
-    /// [`Blocked`] when the abort needs the next block and that is not free yet.
-    pub(crate) fn abort_train(&mut self, reach: u64) -> Result<(), Blocked> {
+    /// would have ended in this block, or the block's end. Where that needs the next block, it is
+    /// done before the next frame, as that block may not be free yet.
+    pub(crate) fn abort_train(&mut self, reach: u64) {
         if self.position == self.block_end {
-            self.gate.reserve(self.block_end + BLOCK_BYTES, self.block_end)?;
-            self.enter(BLOCK_HEADER_BYTES + LINE_BYTES);
-            self.commit_frame(0, 0, Kind::Abort);
+            // So there is no room here, and whatever comes next tidies up.
+            self.train_open = true;
         } else {
             let length = reach - self.position - HEADER_BYTES;
             self.commit_frame(0, length, Kind::Abort);
+        }
+    }
+
+    /// Closes the train that [`Writer::abort_train`] left open.
+    pub(crate) fn close_train(&mut self) -> Result<(), Blocked> {
+        if self.train_open {
+            self.gate.reserve(self.block_end + BLOCK_BYTES, self.block_end)?;
+            self.enter(BLOCK_HEADER_BYTES + LINE_BYTES);
+            self.commit_frame(0, 0, Kind::Abort);
+            self.train_open = false;
         }
         Ok(())
     }

@@ -233,7 +233,11 @@ impl CoreBuilder {
             Err(source) => return Err(StartError::Spawn { core: name, source }),
         };
         match (pinned.recv(), core_id) {
-            (Ok(false), Some(core_id)) => Err(StartError::Pin { core: name, core_id }),
+            (Ok(false), Some(core_id)) => {
+                // It only drops the agents; a panic in that was told by the panic's hook.
+                let _ = thread.join();
+                Err(StartError::Pin { core: name, core_id })
+            }
             _ => Ok(CoreHandle { shared, thread: Some(thread) }),
         }
     }
@@ -303,6 +307,7 @@ impl Drop for CoreHandle {
 
 /// Why a core did not start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// Nothing was given to poll.
     #[error("core `{core}` has no agent to poll; add one with `.agent(...)` before `.start()`")]
@@ -352,6 +357,7 @@ pub enum StartError {
 
 /// What went wrong in a core that was stopped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum StopError {
     /// An agent panicked, which ended the core.
     #[error(

@@ -9,6 +9,7 @@ use crate::sync::{AtomicU64, Ordering};
 /// read the clock more often than it must. An agent that wants a poll to be seen returns more
 /// than 0 from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DutyCycle {
     /// The agent's name.
     pub agent: String,

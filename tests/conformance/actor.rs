@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tickcast::runtime::IdleStrategy;
 use tickcast::{
-    Bus, Event, Flow, LossCause, Message, Mode, Notice, Order, Publisher, ReceiveError, StartAt,
-    Subscriber, Topic, TryPublishError,
+    Bus, Event, Flow, LossCause, Message, Mode, Notice, Order, PublishError, Publisher,
+    ReceiveError, StartAt, Subscriber, Topic,
 };
 
 use crate::common::child::HANGING;
@@ -171,7 +171,7 @@ impl Actor {
             };
             match done {
                 Ok(()) => {}
-                Err(TryPublishError::Full(_)) => break,
+                Err(PublishError::Full(_)) => break,
                 Err(error) => return error.to_string(),
             }
         }

@@ -97,7 +97,7 @@ pub(crate) fn try_everything(bus: &str, topic: &str, is_ring_sound: bool) -> Str
     }
     read(&mut subscribers, &mut outcome);
     if topic.slow_subscriber() == SlowSubscriber::Wait {
-        // Who takes over may have to close a message that was left open, and would wait for them.
+        // They would hold the publisher up long before its last message.
         subscribers.retain(|(_, is_reliable, _)| !is_reliable);
     }
     outcome.extend(publish(&topic));

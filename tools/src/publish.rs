@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tickcast::runtime::clock;
-use tickcast::{Bus, FileError, Full, Publisher, Topic, TopicError, TryPublishError};
+use tickcast::{Bus, FileError, Full, PublishError, Publisher, Topic, TopicError};
 
 use crate::input::{Format, Input, Record};
 use crate::interrupt::Interrupt;
@@ -150,12 +150,12 @@ fn publish(
     publisher: &mut Publisher,
     record: Record<'_>,
     interrupt: &Interrupt,
-) -> Result<bool, TryPublishError> {
+) -> Result<bool, PublishError> {
     let timestamp_ns = record.timestamp_ns.unwrap_or_else(clock::now_ns);
     let mut delay = Delay::default();
     while !interrupt.is_raised() {
         match publisher.try_publish(timestamp_ns, record.payload) {
-            Err(TryPublishError::Full(full)) => delay.wait(full),
+            Err(PublishError::Full(full)) => delay.wait(full),
             published => return published.map(|_| true),
         }
     }

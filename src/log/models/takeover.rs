@@ -12,7 +12,7 @@ use crate::log::block::block_start;
 use crate::log::frame::{CommitWord, Kind};
 use crate::log::gate::Blocked;
 use crate::log::reader::Reader;
-use crate::log::takeover::Takeover;
+use crate::log::takeover;
 use crate::log::walk;
 use crate::log::writer::Writer;
 use crate::sync::Ordering;
@@ -58,10 +58,10 @@ fn begun() -> (Log, Writer) {
 }
 
 fn take_over(log: &Log) -> Writer {
-    let takeover = Takeover::new(log.ring.clone(), log.gate(), None, LOG_ID);
-    let mut takeover = takeover.expect("the log is sound");
-    takeover.finish().expect("nobody gates");
-    takeover.into_writer()
+    let writer = takeover::take_over(log.ring.clone(), log.gate(), None, LOG_ID);
+    let mut writer = writer.expect("the log is sound");
+    writer.close_train().expect("nobody gates");
+    writer
 }
 
 /// The life that ends after `first` stores, the takeover that ends after `second`, and the one

@@ -15,7 +15,7 @@ use super::super::reader::{Frame, Reader, Start};
 use super::super::ring::Ring;
 use super::super::seat::Seat;
 use super::super::seek;
-use super::super::takeover::Takeover;
+use super::super::takeover;
 use super::super::walk::{self, Damaged, Tail};
 use super::super::writer::{FRAME_PAYLOAD_BYTES_MAX, Writer};
 use crate::sync::Ordering;
@@ -62,17 +62,17 @@ impl Log {
         self.pages.publisher.load(pages::publisher::RESERVED, Ordering::Acquire)
     }
 
-    pub(super) fn take_over(&self) -> Result<Takeover, Damaged> {
+    pub(super) fn take_over(&self) -> Result<Writer, Damaged> {
         let ring_bytes = self.ring.bytes_len();
         let gate = Gate::new(self.pages.clone(), self.cursors.clone(), ring_bytes, self.reserved());
-        Takeover::new(self.ring.clone(), gate, None, LOG_ID)
+        takeover::take_over(self.ring.clone(), gate, None, LOG_ID)
     }
 
     /// The next publisher, where no subscriber is in its way.
     pub(super) fn writer(&self) -> Writer {
-        let mut takeover = self.take_over().expect("the log is sound");
-        takeover.finish().expect("nobody is in the way");
-        takeover.into_writer()
+        let mut writer = self.take_over().expect("the log is sound");
+        writer.close_train().expect("nobody is in the way");
+        writer
     }
 
     pub(super) fn seat(&self, slot: usize) -> Seat {

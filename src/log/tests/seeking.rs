@@ -57,6 +57,23 @@ fn every_offset_is_found_in_rings_of_every_phase() {
 }
 
 #[test]
+fn the_newest_block_is_found_below_all_that_one_message_can_reserve() {
+    for blocks in [4, 8, 32, 256] {
+        let log = Log::new(blocks * BLOCK_BYTES);
+        let mut writer = log.writer();
+        log.seat(0).join(0).expect("nothing is reserved");
+        for _ in 0..blocks {
+            publish(&mut writer, FRAME_PAYLOAD_BYTES_MAX);
+        }
+        let length = writer.message_bytes_max();
+        assert!(writer.try_publish(0, &vec![0_u8; length as usize][..]).is_err());
+        assert!(log.reserved() >= 2 * BLOCK_BYTES + blocks * BLOCK_BYTES);
+        assert_eq!(log.newest(), blocks - 1);
+        assert_eq!(log.writer().offset(), blocks);
+    }
+}
+
+#[test]
 fn blocks_that_were_overwritten_meanwhile_are_not_found() {
     let log = Log::new(RING_BYTES);
     let mut writer = log.writer();

@@ -2,14 +2,17 @@
 
 use proptest::prelude::*;
 
-use super::super::block::{BLOCK_BYTES, BLOCK_CAPACITY_BYTES, block_of};
+use super::super::block::{BLOCK_BYTES, BLOCK_CAPACITY_BYTES, block_of, block_start};
 use super::super::frame::{CommitWord, Kind};
+use super::super::gate::Blocked;
 use super::super::pages::publisher;
 use super::super::reader::Reader;
 use super::super::writer::{FRAME_PAYLOAD_BYTES_MAX, Writer};
 use super::harness::*;
 use super::kill;
 use crate::sync::Ordering;
+
+type TryAct = fn(&mut Writer) -> Result<(), Blocked>;
 
 /// What a publisher may be doing when it dies.
 #[derive(Debug, Clone, Copy)]
@@ -255,18 +258,35 @@ fn an_abort_waits_for_the_subscriber_in_its_block() {
     // A subscriber that joined meanwhile where the abort must go.
     let mut late = log.seat(1);
     let _ = late.join(64);
-    let mut takeover = log.take_over().expect("sound");
-    let blocked = takeover.finish().expect_err("slot 1 is in block 0");
-    assert_eq!(blocked.slot, 1);
-    takeover.gate().evict(blocked);
-    takeover.finish().expect("all have left");
-    let mut writer = takeover.into_writer();
-    assert_eq!(writer.offset(), 4);
-    assert_eq!(u64::from(log.ring.header(4).expect("entered").first_message), 192);
-    publish(&mut writer, 9);
-    let mut reader = log.copied(log.earliest(Some(3)));
-    let rest = vec![message(3, FRAME_PAYLOAD_BYTES_MAX - 64), message(4, 9)];
-    assert_eq!(drain(&mut reader), Ok(rest));
+    // Whatever comes first closes the train, and waits for that.
+    let acts: [TryAct; 7] = [
+        |writer| writer.try_publish(0, &[0_u8; 9]).map(drop),
+        |writer| writer.try_publish(0, &[0_u8; 65_500]).map(drop),
+        |writer| writer.try_publish_batch(&[(0, &[0_u8; 9])]).map(drop),
+        |writer| writer.try_claim(9),
+        |writer| writer.try_publish_gap(0, 4, 1),
+        |writer| writer.try_publish_gap(0, 1 << 32, 1),
+        |writer| writer.try_publish_control(0, &[]),
+    ];
+    let snapshot = log.snapshot();
+    for act in acts {
+        log.restore(&snapshot);
+        let mut writer = log.take_over().expect("sound");
+        assert_eq!(writer.offset(), 4);
+        let blocked = act(&mut writer).expect_err("slot 1 is in block 0");
+        assert_eq!(blocked.slot, 1);
+        assert!(log.tail().train_open && log.newest() == 3, "nothing was written");
+        writer.gate().evict(blocked);
+        act(&mut writer).expect("all have left");
+        assert_eq!(u64::from(log.ring.header(4).expect("entered").first_message), 192);
+        let abort = CommitWord(log.ring.lines().load(block_start(4) + 128, Ordering::Relaxed));
+        assert_eq!(abort.kind(), Some(Kind::Abort));
+        if writer.offset() == 4 {
+            publish(&mut writer, 9);
+            let mut reader = log.copied(log.earliest(Some(4)));
+            assert_eq!(drain(&mut reader).expect("sound").last(), Some(&message(4, 9)));
+        }
+    }
 }
 
 proptest! {

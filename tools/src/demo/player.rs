@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use tickcast::runtime::{Idle, IdleStrategy, clock};
-use tickcast::{Publisher, TryPublishError};
+use tickcast::{PublishError, Publisher};
 
 use super::latency::{Distribution, Latencies};
 use super::tape::Tape;
@@ -127,11 +127,11 @@ impl Player<'_> {
     }
 
     #[cold]
-    fn send_later(&mut self, timestamp_ns: u64, offset: u64, error: TryPublishError) -> Result<()> {
+    fn send_later(&mut self, timestamp_ns: u64, offset: u64, error: PublishError) -> Result<()> {
         let since = Instant::now();
         let mut idle = Idle::new(self.idle);
         let mut error = error;
-        while matches!(error, TryPublishError::Full(_)) {
+        while matches!(error, PublishError::Full(_)) {
             if since.elapsed() > STALL_TIMEOUT {
                 let seconds = STALL_TIMEOUT.as_secs();
                 bail!("{error}, but has read nothing for {seconds} s: see whether it is stopped");

@@ -196,6 +196,10 @@ impl Channel {
             self.open();
             return Unusual::Nothing;
         }
+        // What was ready may be in the next block already, behind the padding of the last one.
+        if self.lane.has_left_block() {
+            self.sync();
+        }
         if self.open() {
             return Unusual::Plain;
         }
@@ -217,6 +221,7 @@ impl Channel {
 
     /// Has `kind` handed out before anything else.
     fn tell(&mut self, kind: NoticeKind) {
+        self.liveness.told(kind);
         self.lane.reader.close();
         self.pending = Some(kind);
     }
@@ -235,7 +240,13 @@ impl Channel {
             }
             match self.lane.reader.peek() {
                 Ok(Some(Frame::Control { .. })) => self.lane.reader.consume(),
-                Ok(Some(_)) => return true,
+                Ok(Some(_)) => {
+                    // A successor that publishes at once leaves no time in which nothing comes.
+                    if let Some(change) = self.liveness.met(self.lane.reader.epoch()) {
+                        self.tell(change);
+                    }
+                    return true;
+                }
                 Ok(None) => {
                     if !self.lane.has_moved() {
                         return false;
@@ -291,8 +302,17 @@ impl Channel {
             Event::Notice(Notice { kind, .. }) => match (self.pending.take(), kind) {
                 (None, NoticeKind::Lost { from, to, .. }) => self.consume_lost(from, to),
                 // There may be a new publisher already, which is told before its messages.
-                (_, NoticeKind::PublisherGone) => self.pending = self.liveness.change(),
-                _ => self.is_finished |= kind.is_final(),
+                (_, NoticeKind::PublisherGone) => {
+                    let met = self.liveness.met(self.lane.reader.epoch());
+                    if let Some(change) = met.or_else(|| self.liveness.change()) {
+                        self.tell(change);
+                    }
+                }
+                _ if kind.is_final() => {
+                    self.is_finished = true;
+                    self.give_up();
+                }
+                _ => {}
             },
         }
     }
@@ -315,18 +335,11 @@ impl Channel {
         if self.lane.is_overrun_at_edge() && self.recover(Stall::Overrun) {
             return self.ready();
         }
-        let change = self.liveness.change();
+        let Some(change) = self.liveness.change() else { return false };
         // What was published between the last look at the log and the death comes first.
-        let Some(change) = change else { return false };
-        self.after_the_rest(change)
-    }
-
-    fn after_the_rest(&mut self, change: NoticeKind) -> bool {
-        if change == NoticeKind::PublisherGone && self.ready() {
-            self.liveness.take_back();
-            return true;
+        if change != NoticeKind::PublisherGone || !self.ready() {
+            self.tell(change);
         }
-        self.tell(change);
         true
     }
 
@@ -365,14 +378,18 @@ impl Channel {
         }
     }
 
+    /// A living process must not hold a publisher up with a channel that it reads no more.
+    fn give_up(&mut self) {
+        self.lane.give_up();
+        self.lock = None;
+    }
+
     fn stop(&mut self, stop: Stop) {
         if self.is_finished {
             // It was told already.
             return;
         }
-        // A living process must not hold a publisher up with a channel that it reads no more.
-        self.lane.give_up();
-        self.lock = None;
+        self.give_up();
         self.tell(match stop {
             Stop::Evicted => NoticeKind::Evicted,
             Stop::Damaged(damaged) => NoticeKind::Damaged(damaged),

@@ -50,29 +50,40 @@ impl Liveness {
         }
     }
 
-    /// What has changed since the last time; of a death and a return only one at a time. One system
-    /// call. To be called when all that was published has been read.
+    /// What is to be told because a block was met that a publisher of `epoch` entered; of a death and
+    /// a return the one that comes first.
+    pub(crate) fn met(&mut self, epoch: u64) -> Option<NoticeKind> {
+        match self.told {
+            Told::Never => {
+                if epoch > 0 {
+                    self.told = Told::Alive { epoch };
+                }
+                None
+            }
+            Told::Alive { epoch: told } => (epoch > told).then_some(NoticeKind::PublisherGone),
+            Told::Gone { epoch: told } => {
+                (epoch > told).then_some(NoticeKind::PublisherBack { epoch })
+            }
+        }
+    }
+
+    /// What is to be told when all that was published has been read; of a death and a return the one
+    /// that comes first. One system call.
     pub(crate) fn change(&mut self) -> Option<NoticeKind> {
         let is_alive = self.is_alive();
         let now = self.page.load(pages::publisher::EPOCH, Ordering::Acquire);
-        let (told, notice) = match self.told {
-            Told::Never if now > 0 => (Told::Alive { epoch: now }, None),
-            Told::Alive { epoch } if epoch != now || !is_alive => {
-                (Told::Gone { epoch }, Some(NoticeKind::PublisherGone))
-            }
-            Told::Gone { epoch } if epoch != now => {
-                (Told::Alive { epoch: now }, Some(NoticeKind::PublisherBack { epoch: now }))
-            }
-            told => (told, None),
-        };
-        self.told = told;
-        notice
+        match self.told {
+            Told::Alive { epoch } if epoch == now && !is_alive => Some(NoticeKind::PublisherGone),
+            _ => self.met(now),
+        }
     }
 
-    /// Takes back the last change, a death: there is more to be read first.
-    pub(crate) fn take_back(&mut self) {
-        if let Told::Gone { epoch } = self.told {
-            self.told = Told::Alive { epoch };
+    /// It is told.
+    pub(crate) fn told(&mut self, kind: NoticeKind) {
+        match (self.told, kind) {
+            (Told::Alive { epoch }, NoticeKind::PublisherGone) => self.told = Told::Gone { epoch },
+            (_, NoticeKind::PublisherBack { epoch }) => self.told = Told::Alive { epoch },
+            _ => {}
         }
     }
 }

@@ -67,11 +67,8 @@ impl<'a> Message<'a> {
         const {
             assert!(align_of::<T>() <= 16, "payloads are aligned to 16 bytes");
         }
-        T::ref_from_bytes(self.payload).map_err(|_| TypeError {
-            offset: self.offset,
-            payload_bytes: self.payload.len(),
-            type_bytes: size_of::<T>(),
-        })
+        T::ref_from_bytes(self.payload)
+            .map_err(|_| TypeError::new::<T>(self.offset, self.payload.len()))
     }
 
     /// Whether a replay put it here.
@@ -110,8 +107,15 @@ pub struct TypeError {
     pub type_bytes: usize,
 }
 
+impl TypeError {
+    fn new<T>(offset: u64, payload_bytes: usize) -> TypeError {
+        TypeError { offset, payload_bytes, type_bytes: size_of::<T>() }
+    }
+}
+
 /// A message that owns its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OwnedMessage {
     /// Where it comes from.
     pub origin: Origin,
@@ -121,6 +125,37 @@ pub struct OwnedMessage {
     pub timestamp_ns: u64,
     /// Its bytes.
     pub payload: Vec<u8>,
+}
+
+impl OwnedMessage {
+    /// The payload as a `T`, copied: these bytes are aligned to nothing.
+    ///
+    /// # Errors
+    /// [`TypeError`] when the payload's length is not that of a `T`.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let topic = tickcast::Bus::open("md")?.open_topic("trades")?;
+    /// # let mut subscriber = topic.subscribe().open()?;
+    /// use zerocopy::FromBytes;
+    ///
+    /// #[derive(FromBytes)]
+    /// #[repr(C)]
+    /// struct Trade {
+    ///     price: i64,
+    ///     quantity: u64,
+    /// }
+    ///
+    /// for message in subscriber.messages()? {
+    ///     let trade: Trade = message?.read()?;
+    ///     println!("{} at {}", trade.quantity, trade.price);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn read<T: FromBytes>(&self) -> Result<T, TypeError> {
+        T::read_from_bytes(&self.payload)
+            .map_err(|_| TypeError::new::<T>(self.offset, self.payload.len()))
+    }
 }
 
 /// Something that a subscriber hands out.
@@ -142,8 +177,10 @@ pub struct Notice {
     pub origin: Origin,
 }
 
-/// What can happen to a partition.
+/// What can happen to a partition. There will be more kinds: of one that you do not know,
+/// [`is_final`](NoticeKind::is_final) tells whether the partition goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum NoticeKind {
     /// Messages that the subscriber will never see; both ends included.
     #[error("messages {from} to {to} are lost ({cause})")]
@@ -156,7 +193,8 @@ pub enum NoticeKind {
         cause: LossCause,
     },
     /// The publisher has exited or died, and all that it published was handed out: what you have
-    /// may be stale.
+    /// may be stale. A successor that publishes at once leaves no time to tell: then this and
+    /// [`NoticeKind::PublisherBack`] come with its second block (64 KiB) at the latest.
     #[error("its publisher is gone")]
     PublisherGone,
     /// There is a publisher again; it goes on with the offsets.
@@ -186,6 +224,7 @@ impl NoticeKind {
 
 /// Why messages are lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum LossCause {
     /// The subscriber was too slow: the publisher has overwritten them.
     Overrun,
@@ -241,5 +280,30 @@ pub enum Flow {
 impl From<()> for Flow {
     fn from((): ()) -> Flow {
         Flow::Next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(payload: &[u8]) -> OwnedMessage {
+        let raw = RawMessage { offset: 7, timestamp_ns: 1, flags: 0, payload };
+        Message::new(Origin::default(), raw).to_owned()
+    }
+
+    #[test]
+    fn an_owned_message_is_read_as_what_was_published() {
+        let words = [3_u64, 1 << 40];
+        let bytes = words.map(u64::to_le_bytes);
+        assert_eq!(owned(bytes.as_flattened()).read(), Ok(words));
+    }
+
+    #[test]
+    fn an_owned_message_of_another_length_is_no_such_type() {
+        for length in [0, 15, 17, 32] {
+            let error = TypeError { offset: 7, payload_bytes: length, type_bytes: 16 };
+            assert_eq!(owned(&vec![1; length]).read::<[u64; 2]>(), Err(error));
+        }
     }
 }

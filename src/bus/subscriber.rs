@@ -1,8 +1,8 @@
 //! The subscriber: the reading end of one or several partitions.
 
+use std::mem;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
-use std::{mem, process};
 
 use thiserror::Error;
 
@@ -12,7 +12,9 @@ use crate::bus::message::{Event, Flow, Message, Notice, OwnedMessage};
 use crate::bus::subscribe::Order;
 use crate::bus::waiting::Waiting;
 use crate::log::seat::Counts;
+use crate::log::wake::Wake;
 use crate::runtime::{IdleStrategy, Step, inside_agent};
+use crate::shm::fork::Generation;
 use crate::shm::futex;
 
 /// How often the publishers' lives and the bus's end are looked at while there is nothing.
@@ -20,7 +22,7 @@ const LOOK_AROUND: Duration = Duration::from_millis(100);
 
 /// Occasions to look around between two looks at the clock, which costs as much as some ten polls
 /// that find nothing: at least so many, and at most, where they follow each other quickly.
-const LOOKS_PER_CLOCK: RangeInclusive<u32> = 32..=512;
+const LOOKS_PER_CLOCK: RangeInclusive<u32> = 32..=128;
 
 /// What quickly means: so long between two looks at the clock.
 const CLOCK_SOON: Duration = Duration::from_micros(100);
@@ -36,8 +38,8 @@ const PROMPT_SLEEP: Duration = Duration::from_millis(100);
 /// every other one gets copies that were validated first. Either way a message is borrowed until
 /// the next call, and nothing is allocated after the start.
 ///
-/// Dropping it lets the publisher go on without it. It is the process's that opened it: its memory is
-/// not mapped in a forked child, where using it is a segmentation fault (dropping it is none).
+/// Dropping it lets the publisher go on without it. It is the process's that opened it: a forked child
+/// does not have its memory, must not use it, and may drop it.
 #[derive(Debug)]
 pub struct Subscriber {
     channels: Vec<Channel>,
@@ -51,16 +53,18 @@ pub struct Subscriber {
     looks: u32,
     looks_per_clock: u32,
     clock: Instant,
+    /// The channel that was looked around at last, and when.
+    next_look: usize,
     looked_around: Instant,
     /// Words to sleep on: one a channel, set aside here so that sleeping allocates nothing.
     kept: Vec<u32>,
-    /// The process that subscribed.
-    pid: u32,
+    /// The process that subscribed; its mappings see to it that forks are counted.
+    made_in: Generation,
 }
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        if process::id() != self.pid {
+        if !self.made_in.is_current() {
             // A forked child: nothing is mapped here where a slot could be given up.
             mem::forget(mem::take(&mut self.channels));
         }
@@ -84,9 +88,10 @@ impl Subscriber {
             looks: 0,
             looks_per_clock: *LOOKS_PER_CLOCK.start(),
             clock: now,
+            next_look: 0,
             looked_around: now,
             kept,
-            pid: process::id(),
+            made_in: Generation::now(),
         }
     }
 
@@ -94,9 +99,9 @@ impl Subscriber {
     ///
     /// The handler answers with a [`Flow`], or with nothing, which means [`Flow::Next`].
     ///
-    /// While nothing comes, every 32nd call (every 512th, if they follow each other quickly) looks
-    /// whether 100 ms have passed, and then whether the publishers live and the bus is still there: a
-    /// system call for each partition.
+    /// While nothing comes, every 32nd call looks whether 100 ms have passed, and then whether the
+    /// publishers live and the bus is still there: a system call for each partition. After calls that
+    /// followed each other within microseconds it is every 128th, however slow they are then.
     ///
     /// # Examples
     /// ```no_run
@@ -263,7 +268,8 @@ impl Subscriber {
     }
 
     /// Waits for messages for ever, and hands them out with their bytes copied; a notice is an
-    /// `Err` in its place. Ends when nothing more can come from any partition.
+    /// `Err` in its place. Ends when nothing more can come from any partition: not when a publisher
+    /// goes, as there may be another.
     ///
     /// # Errors
     /// [`ReceiveError::InsideAgent`] inside an agent's `poll`.
@@ -411,11 +417,19 @@ impl Subscriber {
         let is_soon = time - mem::replace(&mut self.clock, time) < CLOCK_SOON;
         let (few, many) = LOOKS_PER_CLOCK.into_inner();
         self.looks_per_clock = if is_soon { (2 * self.looks_per_clock).min(many) } else { few };
-        if time - self.looked_around < LOOK_AROUND {
-            return false;
+        // One after the other, so that many partitions are not a burst of system calls.
+        let count = self.channels.len();
+        let turn = LOOK_AROUND / count.max(1) as u32;
+        let due = ((time - self.looked_around).as_nanos() / turn.as_nanos()).min(count as u128);
+        if due > 0 {
+            self.looked_around = time;
         }
-        self.looked_around = time;
-        self.channels.iter_mut().fold(false, |found, channel| channel.look_around() | found)
+        let mut found = false;
+        for _ in 0..due {
+            self.next_look = (self.next_look + 1) % count;
+            found |= self.channels[self.next_look].look_around();
+        }
+        found
     }
 
     /// Waits for an event and says whose it is.
@@ -450,12 +464,8 @@ impl Subscriber {
         if self.merge.is_some() || !self.channels.iter().all(Channel::is_woken) {
             return Step::Sleep(bounded).run();
         }
-        self.kept.clear();
-        for wake in self.channels.iter().filter_map(Channel::wake) {
-            match wake.prepare() {
-                Some(kept) => self.kept.push(kept),
-                None => return Step::Sleep(bounded).run(),
-            }
+        if !Wake::prepare(self.channels.iter().filter_map(Channel::wake), &mut self.kept) {
+            return Step::Sleep(bounded).run();
         }
         // Edge `wake`: after the barrier every log is looked at once more.
         if self.channels.iter_mut().any(Channel::ready) {
@@ -485,6 +495,7 @@ enum Unsettled {
 
 /// What a subscriber has handed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct SubscriberCounters {
     /// Messages.
     pub messages: u64,
@@ -540,6 +551,7 @@ impl Iterator for Messages<'_> {
 
 /// Why nothing can be waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum ReceiveError {
     /// Inside an agent's `poll`.
     #[error("an agent must not wait for messages: use poll and come back")]

@@ -16,6 +16,7 @@ use crate::sync::{Ordering, fence};
 
 /// Where a subscriber starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum StartAt {
     /// With the first message that is published after the subscriber has joined.
     #[default]
@@ -23,7 +24,8 @@ pub enum StartAt {
     /// With the oldest message that the ring still holds.
     Earliest,
     /// With the message of this offset. If the ring no longer holds it, the subscriber starts with
-    /// the oldest that it holds and is told what it lost.
+    /// the oldest that it holds and is told what it lost. An offset beyond the next message's is
+    /// an error.
     Offset(u64),
 }
 

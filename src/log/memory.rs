@@ -209,7 +209,7 @@ impl<'a> Words<'a> {
     #[inline(always)]
     pub(crate) fn prefetch_for_write(self, index: u64) {
         let word = self.word(index);
-        #[cfg(all(not(loom), target_arch = "x86_64"))]
+        #[cfg(all(not(any(loom, miri)), target_arch = "x86_64"))]
         // SAFETY: a hint, which neither reads nor writes, at the address of a borrowed word.
         unsafe {
             std::arch::asm!(
@@ -218,7 +218,7 @@ impl<'a> Words<'a> {
                 options(nostack, preserves_flags, readonly)
             );
         }
-        #[cfg(any(loom, not(target_arch = "x86_64")))]
+        #[cfg(any(loom, miri, not(target_arch = "x86_64")))]
         let _ = word;
     }
 
@@ -246,6 +246,8 @@ impl<'a> Words<'a> {
             word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
         }
         if !rest.is_empty() {
+            #[cfg(test)]
+            super::kill::spend(true);
             let mut last = [0; WORD_BYTES as usize];
             last[..rest.len()].copy_from_slice(rest);
             words[whole.len()].store(u64::from_le_bytes(last), Ordering::Relaxed);

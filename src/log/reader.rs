@@ -69,6 +69,8 @@ pub(crate) struct Reader {
     offset: u64,
     due: Option<u64>,
     joining: bool,
+    /// Epoch of the publisher that entered the block; 0 before the first.
+    epoch: u64,
     train: Train,
     next: Next,
     /// What a run took, to be settled by the next call.
@@ -116,6 +118,7 @@ impl Reader {
             offset,
             due,
             joining,
+            epoch: 0,
             train,
             next: Next { position, offset },
             taken: Cell::new(None),
@@ -140,6 +143,11 @@ impl Reader {
             return self.offset;
         }
         self.due.unwrap_or_else(|| self.taken.get().map_or(self.offset, |taken| taken.offset))
+    }
+
+    /// Epoch of the publisher that entered the block that is read.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Reads nothing any more: goes to where no log ever comes.
@@ -287,7 +295,7 @@ impl Reader {
                 _ => {}
             }
         }
-        let payload = || self.source.window().bytes(at + HEADER_BYTES, word.length());
+        let payload = || self.source.window().payload(at, word);
         match frame.kind {
             Kind::Message | Kind::Gap => {
                 self.next = Next { position: frame.end, offset: last + 1 };
@@ -336,8 +344,7 @@ impl Reader {
                 Frame::Lost { from, to, cause: Some(cause) }
             }
             Kind::Control => {
-                let payload =
-                    self.source.window().bytes(self.position + HEADER_BYTES, word.length());
+                let payload = self.source.window().payload(self.position, word);
                 Frame::Control { payload }
             }
             _ => Frame::Message(self.message(self.position, self.offset, word)),
@@ -363,6 +370,7 @@ impl Reader {
     /// Goes past what `peek` returned last.
     #[inline]
     pub(crate) fn consume(&mut self) {
+        debug_assert_eq!(self.open_end, 0, "to be called behind `peek`");
         self.train.clear();
         if let Some(due) = self.due
             && due <= self.next.offset
@@ -409,6 +417,7 @@ impl Reader {
             return Err(Damaged::new(self.position, "a block that does not follow the last").into());
         }
         self.position += BLOCK_HEADER_BYTES;
+        self.epoch = header.epoch;
         self.source.restart(self.position);
         Ok(true)
     }
@@ -420,7 +429,7 @@ fn message(window: Window<'_>, position: u64, offset: u64, word: CommitWord) -> 
         offset,
         timestamp_ns: window.load(position + 8),
         flags: word.flags(),
-        payload: window.bytes(position + HEADER_BYTES, word.length()),
+        payload: window.payload(position, word),
     }
 }
 

@@ -94,6 +94,7 @@ impl Seat {
     /// The slot's fields: one cache line.
     #[inline(always)]
     fn line(&self) -> &[AtomicU64; 8] {
+        debug_assert!(self.page.is_writable());
         self.page.words().first()
     }
 

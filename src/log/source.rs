@@ -3,7 +3,7 @@
 
 use super::block::block_of;
 use super::copy::{Stall, copy_run};
-use super::frame::CommitWord;
+use super::frame::{CommitWord, HEADER_BYTES};
 use super::ring::{Lines, Ring};
 use crate::sync::Ordering;
 
@@ -113,13 +113,16 @@ impl<'a> Window<'a> {
         self.lines.load(position, Ordering::Relaxed)
     }
 
-    /// Bytes of a frame whose commit word was returned.
+    /// The payload of the frame at `position`, whose commit word `word` is what was returned and whose
+    /// end was found to lie in the block.
     #[inline(always)]
-    pub(crate) fn bytes(self, position: u64, length: u64) -> &'a [u8] {
+    pub(crate) fn payload(self, position: u64, word: CommitWord) -> &'a [u8] {
         // SAFETY: in place, the frame was committed before (edge `commit`), so its bytes were
-        // written before this; and by the contract of `Source::in_place` nobody overwrites them for
-        // as long as the reader has not moved on, which takes the `&mut` that this borrow excludes.
-        // A copy is the source's own, and is written to only by `fetch`, which takes `&mut`, too.
-        unsafe { self.lines.bytes(position, length) }
+        // written before this; and by the contract of `Source::in_place` nobody overwrites them
+        // before a cursor behind them is stored. That takes a `&mut` of the reader's owner, which
+        // this borrow excludes: the reader itself moves on inside `each_message`, but no slice gets
+        // out of a handler that takes it with any lifetime. A copy is the source's own, and is
+        // written to only by `fetch`, which takes `&mut` of the source.
+        unsafe { self.lines.bytes(position + HEADER_BYTES, word.length()) }
     }
 }

@@ -45,12 +45,13 @@ impl Wake {
         futex::wake_all(self.word());
     }
 
-    /// Says that someone is about to sleep. `None` when the kernel refuses the barrier.
-    ///
-    /// The returned value is what to wait for after all logs have been looked at once more.
-    pub(crate) fn prepare(&self) -> Option<u32> {
-        let kept = self.word().fetch_or(1, Ordering::SeqCst) | 1;
-        heavy_fence().then_some(kept as u32)
+    /// Says that someone is about to sleep on all of `wakes`: one barrier for them together. `kept`
+    /// gets what each of them is to be waited for with, after all logs have been looked at once
+    /// more. False when the kernel refuses the barrier.
+    pub(crate) fn prepare<'a>(wakes: impl Iterator<Item = &'a Wake>, kept: &mut Vec<u32>) -> bool {
+        kept.clear();
+        kept.extend(wakes.map(|wake| (wake.word().fetch_or(1, Ordering::SeqCst) | 1) as u32));
+        heavy_fence()
     }
 
     /// Sleeps for as long as the word has the value that `prepare` returned, at most `timeout`.

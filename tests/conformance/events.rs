@@ -53,6 +53,36 @@ pub(crate) fn a_publisher_that_goes_and_comes_back_is_told(place: &dyn Place) {
     }
 }
 
+pub(crate) fn a_successor_that_publishes_at_once_is_told(place: &dyn Place) {
+    for (how, mode) in [("poll", "reliable"), ("batch", "lossy"), ("receive", "reliable")] {
+        let bus = TestBus::new();
+        bus.topic("t").ring_bytes(8 * MIB).create().expect("a topic");
+        let (mut publisher, mut subscriber) = (place.publisher(), place.subscriber());
+        first_publisher(&mut *publisher, &bus, "t 0");
+        subscribe(&mut *subscriber, &format!("{} {mode} live arrival t", bus.name()));
+        // Three publishers with some blocks each, and all of it there when the subscriber looks.
+        publisher.ask("publish 0 500");
+        for epoch in [2, 3] {
+            publisher.ask("drop-publisher 0");
+            let opened = publisher.ask(&format!("publisher {} t 0", bus.name()));
+            assert_eq!(opened, format!("{epoch} {}", (epoch - 1) * 500));
+            publisher.ask("publish 0 500");
+        }
+        let answer = subscriber.ask(&format!("take {how} {}", 3 * 500 + 4));
+        let (came, told): (Vec<_>, Vec<_>) =
+            lines(&answer).into_iter().partition(|line| line.contains("message"));
+        assert_eq!(came, messages(0, 3 * 500));
+        let gone = notice(0, 0, NoticeKind::PublisherGone);
+        let [second, third] = [2, 3].map(|epoch| notice(0, 0, NoticeKind::PublisherBack { epoch }));
+        assert_eq!(told, [&gone[..], &second, &gone, &third]);
+        for (back, before) in [(second, 500), (third, 1000)] {
+            // With the new publisher's second block at the latest.
+            let place = lines(&answer).iter().position(|line| *line == back).expect("it is told");
+            assert!((before..before + 250).contains(&place), "{place}");
+        }
+    }
+}
+
 pub(crate) fn a_death_is_told_while_another_partition_is_busy(place: &dyn Place) {
     let bus = TestBus::new();
     bus.topic("t").ring_bytes(MIB).partitions(2).create().expect("a topic");

@@ -47,6 +47,7 @@ run!(
     order::what_arrived_together_is_held_back_together,
     order::what_is_refused_makes_nothing_late,
     events::a_publisher_that_goes_and_comes_back_is_told,
+    events::a_successor_that_publishes_at_once_is_told,
     events::a_death_is_told_while_another_partition_is_busy,
     events::a_death_is_told_to_those_who_hardly_look,
     events::a_slow_subscriber_is_evicted_and_told,

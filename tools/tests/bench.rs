@@ -74,7 +74,7 @@ fn latency_has_its_form() {
         "bare hand-off, pausing",
         "bus",
         "bus, pausing",
-        "bus, the fastest",
+        "bus, the faster of both",
         "closing hand-off",
     ];
     run("latency", &contenders, "samples", 2);
@@ -89,6 +89,7 @@ fn throughput_has_its_form() {
         "bare stream",
         "bare stream, batching",
         "bus",
+        "bus, spinning",
         "bus, in batches",
         "bus, read as copies",
     ];

@@ -28,7 +28,7 @@ use super::frame::{CommitWord, Kind};
 use super::gate::{Blocked, Gate};
 use super::memory::Memory;
 use super::pages::{self, PAGE_BYTES, Pages, SLOTS};
-use super::reader::{Frame, RawMessage, Reader, Start};
+use super::reader::{End, Frame, RawMessage, Reader, Start};
 use super::ring::{BLOCKS_MIN, Ring};
 use super::seat::Seat;
 use super::wake::Wake;
@@ -136,7 +136,7 @@ impl Log {
     /// when that fails.
     fn in_place(&self, position: u64, offset: u64) -> Reader {
         let start = Start { position, offset, due: None, joining: false };
-        // SAFETY: under loom nothing is lent; see `Source`.
+        // SAFETY: under loom a copy is lent, and a race is reported; see `Words::bytes`.
         unsafe { Reader::in_place(self.ring.clone(), start) }
     }
 
@@ -170,11 +170,11 @@ fn publish_wide(writer: &mut Writer, decoy: u64) -> Result<u64, Blocked> {
 /// block, and checks every word of it. Returns its offset and length.
 fn take(reader: &mut Reader) -> Result<Option<(u64, usize)>, Stall> {
     let mut taken = None;
-    reader.each_message(1, |message| {
+    let (_, end) = reader.each_message(1, |message| {
         taken = Some(check(&message));
         ControlFlow::Continue(())
     });
-    if taken.is_some() {
+    if end != End::Unusual {
         return Ok(taken);
     }
     let taken = match reader.peek()? {

@@ -13,12 +13,13 @@ use crate::sync::Ordering;
 /// Sleeps until `is_there` says so.
 fn sleep_until(seen: &Outcomes, wake: &Wake, mut is_there: impl FnMut() -> bool) {
     loop {
-        let kept = wake.prepare().expect("loom's barrier works");
+        let mut kept = vec![];
+        assert!(Wake::prepare([wake].into_iter(), &mut kept), "loom's barrier works");
         if is_there() {
             return seen.saw("awake");
         }
         seen.saw("sleeps");
-        wake.sleep(kept, Duration::MAX);
+        wake.sleep(kept[0], Duration::MAX);
     }
 }
 

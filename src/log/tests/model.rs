@@ -1,11 +1,13 @@
 //! Random lives of a log against a model of it: a vector.
 
+use std::ops::ControlFlow;
+
 use proptest::prelude::*;
 
 use super::super::block::{BLOCK_BYTES, block_start, is_edge};
 use super::super::copy::Stall;
 use super::super::gate::Blocked;
-use super::super::reader::{Frame, Reader, Start};
+use super::super::reader::{End, Frame, Reader, Start};
 use super::super::seat::Seat;
 use super::super::seek;
 use super::super::writer::Writer;
@@ -40,6 +42,8 @@ enum How {
     Consume,
     Retry,
     Run,
+    /// By the short way. Each so-manieth message is not consumed at first, or is the last for now.
+    Each(u8),
 }
 
 fn lengths() -> impl Strategy<Value = u64> {
@@ -65,7 +69,13 @@ fn writes() -> impl Strategy<Value = Op> {
 fn ops() -> impl Strategy<Value = Op> {
     let from =
         prop_oneof![Just(From::Live), Just(From::Earliest), any::<u8>().prop_map(From::Offset)];
-    let how = prop_oneof![Just(How::Consume), Just(How::Retry), Just(How::Run)];
+    let how = prop_oneof![
+        Just(How::Consume),
+        Just(How::Retry),
+        Just(How::Run),
+        (0u8..12).prop_map(How::Each),
+        (0u8..12).prop_map(How::Each),
+    ];
     prop_oneof![
         20 => writes(),
         2 => (0u64..4000, writes()).prop_map(|(stores, op)| Op::Kill(stores, Box::new(op))),
@@ -121,6 +131,69 @@ impl Follower {
     }
 
     fn poll(&mut self, log: &Log, model: &Model, limit: u8, how: How) {
+        let seen = match how {
+            How::Each(every) => self.take_each(log, limit.into(), every.into()),
+            _ => self.take(log, limit, how),
+        };
+        for seen in seen {
+            self.check(model, &seen);
+        }
+        let (position, offset) = (self.reader.position(), self.reader.offset());
+        if let Some(seat) = &mut self.seat {
+            seat.store(position, offset);
+        }
+    }
+
+    /// As a subscriber's poll does it.
+    fn take_each(&mut self, log: &Log, limit: usize, every: usize) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        let (mut left, mut calls) = (limit, 0);
+        while left > 0 {
+            let (at, from) = (self.reader.position(), self.reader.offset());
+            let (taken, end) = self.reader.each_message(left, |message| {
+                calls += 1;
+                if every > 0 && calls % (every + 3) == 0 {
+                    return ControlFlow::Break(false);
+                }
+                seen.push(Seen::from(Frame::Message(message)));
+                if every > 0 && calls % every == 0 {
+                    return ControlFlow::Break(true);
+                }
+                ControlFlow::Continue(())
+            });
+            assert!(self.reader.position() >= at);
+            assert_eq!(self.reader.offset(), from + taken as u64);
+            left -= taken;
+            if end != End::Unusual {
+                break;
+            }
+            match self.reader.peek().map(|frame| frame.map(Seen::from)) {
+                Ok(None) => {
+                    assert!(!self.reader.open());
+                    break;
+                }
+                Ok(Some(frame)) => {
+                    if self.reader.open() {
+                        continue;
+                    }
+                    seen.push(frame);
+                    self.reader.consume();
+                    left -= 1;
+                    self.reader.open();
+                }
+                Err(stall) => self.recover(log, stall),
+            }
+        }
+        seen
+    }
+
+    fn recover(&mut self, log: &Log, stall: Stall) {
+        assert!(stall == Stall::Overrun && self.seat.is_none(), "{stall:?}");
+        self.reader.restart(log.newest().saturating_sub(log.ring.blocks() / 2));
+    }
+
+    /// Frame by frame.
+    fn take(&mut self, log: &Log, limit: u8, how: How) -> Vec<Seen> {
         let mut seen = Vec::new();
         for _ in 0..limit {
             match self.reader.peek() {
@@ -137,20 +210,10 @@ impl Follower {
                     }
                     self.reader.consume();
                 }
-                Err(Stall::Overrun) if self.seat.is_none() => {
-                    let number = log.newest().saturating_sub(log.ring.blocks() / 2);
-                    self.reader.restart(number);
-                }
-                Err(stall) => panic!("{stall:?}"),
+                Err(stall) => self.recover(log, stall),
             }
         }
-        for seen in seen {
-            self.check(model, &seen);
-        }
-        let (position, offset) = (self.reader.position(), self.reader.offset());
-        if let Some(seat) = &mut self.seat {
-            seat.store(position, offset);
-        }
+        seen
     }
 }
 
@@ -230,13 +293,13 @@ impl World {
     }
 
     fn take_over(&mut self) {
-        let mut takeover = self.log.take_over().expect("sound");
-        while let Err(blocked) = takeover.finish() {
+        let mut writer = self.log.take_over().expect("sound");
+        while let Err(blocked) = writer.close_train() {
             self.check_blocked(blocked);
             let follower = self.followers[blocked.slot].as_mut().expect("it gates");
             follower.poll(&self.log, &self.model, u8::MAX, How::Consume);
         }
-        self.writer = takeover.into_writer();
+        self.writer = writer;
     }
 
     fn join(&mut self, slot: u8, from: From) {

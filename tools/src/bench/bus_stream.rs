@@ -10,11 +10,14 @@ use tickcast::{Bus, Event, Publisher, SlowSubscriber, Subscriber};
 use super::block::Publish;
 use super::peer::Far;
 use super::spin::{BlockError, spin_until};
-use super::stream::{checksum, message};
+use super::stream::Payloads;
 use super::temporary_bus::{TemporaryBus, Words, passed_over, sum};
 
 /// Messages that are handed to `publish_batch` at once: what a feed's packet holds.
 const BATCH: usize = 16;
+
+/// Messages that a poll takes at most.
+const POLL_LIMIT: usize = 256;
 
 /// A topic for streams.
 pub(crate) struct StreamTopic {
@@ -25,6 +28,9 @@ pub(crate) struct StreamTopic {
 /// Its subscriber is waited for, so it reads in place.
 pub(crate) const IN_PLACE: StreamTopic =
     StreamTopic { name: "in-place", slow: SlowSubscriber::Wait };
+/// The same, for a reader that never pauses.
+pub(crate) const IN_PLACE_SPINNING: StreamTopic =
+    StreamTopic { name: "in-place-spinning", slow: SlowSubscriber::Wait };
 /// Its subscriber is waited for, but not for ever: it reads copies as a lossy one does, and loses
 /// nothing in a run.
 pub(crate) const COPIED: StreamTopic =
@@ -46,40 +52,11 @@ impl StreamTopic {
     ///
     /// # Errors
     /// When the other half is gone.
-    pub(crate) fn reader(&self, bus: &Bus) -> Result<BusReader> {
+    pub(crate) fn reader(&self, bus: &Bus, idle: IdleStrategy) -> Result<BusReader> {
         let subscriber = bus.open_topic(self.name)?.subscribe().reliable().open();
         let subscriber =
             subscriber.with_context(|| format!("cannot subscribe to {}", self.name))?;
-        Ok(BusReader { subscriber, next: 0 })
-    }
-}
-
-/// The payloads that are published again and again: as those of a feed's packets they lie in memory,
-/// and are not made in registers on the way.
-struct Payloads(Vec<Words>);
-
-impl Payloads {
-    /// How many differ: 24 KiB.
-    const COUNT: u64 = 512;
-
-    fn new() -> Self {
-        Self((0..Self::COUNT).map(message).collect())
-    }
-
-    /// The payload of message `number`.
-    #[inline(always)]
-    fn of(&self, number: u64) -> &Words {
-        &self.0[(number % Self::COUNT) as usize]
-    }
-
-    /// The sum of all words of the messages from `first` on.
-    fn checksum(first: u64, count: u64) -> u64 {
-        let all = checksum::<6>(0, Self::COUNT);
-        let before = |end: u64| {
-            let rest = checksum::<6>(0, end % Self::COUNT);
-            (end / Self::COUNT).wrapping_mul(all).wrapping_add(rest)
-        };
-        before(first + count).wrapping_sub(before(first))
+        Ok(BusReader { subscriber, idle, next: 0 })
     }
 }
 
@@ -88,7 +65,7 @@ pub(crate) struct OneByOne(pub(crate) Rc<RefCell<Publisher>>);
 
 impl Publish for OneByOne {
     fn publish(&mut self, messages: u64) -> Result<()> {
-        let payloads = Payloads::new();
+        let payloads = Payloads::<6>::new();
         let mut publisher = self.0.borrow_mut();
         let first = publisher.next_offset();
         for number in first..first + messages {
@@ -103,7 +80,7 @@ pub(crate) struct InBatches(pub(crate) Rc<RefCell<Publisher>>);
 
 impl Publish for InBatches {
     fn publish(&mut self, messages: u64) -> Result<()> {
-        let payloads = Payloads::new();
+        let payloads = Payloads::<6>::new();
         let mut publisher = self.0.borrow_mut();
         let first = publisher.next_offset();
         let end = first + messages;
@@ -116,9 +93,10 @@ impl Publish for InBatches {
     }
 }
 
-/// The reading half. It idles by `SpinPause`, as the library advises for a core of one's own.
+/// The reading half.
 pub(crate) struct BusReader {
     subscriber: Subscriber,
+    idle: IdleStrategy,
     next: u64,
 }
 
@@ -126,44 +104,38 @@ impl Far for BusReader {
     fn block(&mut self, count: u64) -> Result<()> {
         let first = self.next;
         let end = first + count;
-        let mut idle = Idle::new(IdleStrategy::SpinPause);
-        let (mut found, mut taken) = (0u64, 0);
+        let mut idle = Idle::new(self.idle);
+        let mut found = 0u64;
         let mut failure: Option<Error> = None;
         while self.next < end {
             spin_until::<0>(|| {
-                let left = (end - self.next) as usize;
-                let polled = self.subscriber.poll(left, |event| match event {
-                    Event::Message(message) => match message.read::<Words>() {
-                        Ok(words) => {
-                            found = found.wrapping_add(sum(words));
-                            taken += 1;
+                let limit = POLL_LIMIT.min((end - self.next) as usize);
+                let polled = self.subscriber.poll(limit, |event| match event {
+                    Event::Message(message) if message.offset == self.next => {
+                        match message.read::<Words>() {
+                            Ok(words) => found = found.wrapping_add(sum(words)),
+                            Err(error) => failure = Some(error.into()),
                         }
-                        Err(error) => failure = Some(error.into()),
-                    },
-                    Event::Notice(notice) => failure = passed_over(notice).err(),
+                        self.next += 1;
+                    }
+                    Event::Message(message) => {
+                        let found = message.offset;
+                        failure =
+                            Some(BlockError::OutOfOrder { expected: self.next, found }.into());
+                    }
+                    Event::Notice(notice) => {
+                        if let Err(error) = passed_over(notice) {
+                            failure = Some(error);
+                        }
+                    }
                 });
-                idle.idle(polled);
+                idle.polled(polled, limit);
                 polled > 0
             })?;
             failure.take().map_or(Ok(()), Err)?;
-            self.next = first + taken;
         }
-        let expected = Payloads::checksum(first, count);
+        let expected = Payloads::<6>::checksum(first, count);
         ensure!(found == expected, BlockError::Corrupt { expected, found });
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_checksum_of_a_run_is_the_sum_of_its_payloads() {
-        let payloads = Payloads::new();
-        for (first, count) in [(0, 0), (0, 1), (510, 5), (1023, 2048), (77, 512)] {
-            let sums = (first..first + count).map(|number| sum(payloads.of(number)));
-            assert_eq!(Payloads::checksum(first, count), sums.fold(0, u64::wrapping_add));
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use tickcast::runtime::{Idle, IdleStrategy};
-use tickcast::{Bus, Event, Mode, NoticeKind, Publisher, Subscriber, TryPublishError};
+use tickcast::{Bus, Event, Mode, NoticeKind, PublishError, Publisher, Subscriber};
 
 use super::block::Contender;
 use super::peer::Far;
@@ -82,7 +82,7 @@ impl FanOut {
             let message = message::<6>(number);
             match self.publisher.try_publish(number, &message) {
                 Ok(_) => {}
-                Err(TryPublishError::Full(_)) => {
+                Err(PublishError::Full(_)) => {
                     let start = Instant::now();
                     self.publisher.publish(number, &message)?;
                     waited += start.elapsed();
@@ -160,7 +160,7 @@ impl Far for Audience {
                     })
                 });
                 let polled = polled.sum();
-                idle.idle(polled);
+                idle.polled(polled, POLL_LIMIT * self.subscribers.len());
                 polled > 0
             })?;
             failure.take().map_or(Ok(()), Err)?;

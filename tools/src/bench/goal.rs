@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::verdict::Row;
 
 /// The row of the bus's fastest variant of each round, which is set against that of the hand-off.
-pub(crate) const FASTEST_ON_BUS: &str = "bus, the fastest";
+pub(crate) const FASTEST_ON_BUS: &str = "bus, the faster of both";
 
 /// The goals for round trips.
 pub(crate) const LATENCY_GOALS: [Goal; 2] = [

@@ -6,11 +6,12 @@ use std::path::Path;
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
+use tickcast::runtime::IdleStrategy;
 use tickcast::{Bus, Publisher};
 
 use super::block::{Contender, Publish, RoundTrip, RoundTripper, Streamer};
 use super::bus_round_trip::{BusRoundTrip, Ends, SharedEnds};
-use super::bus_stream::{COPIED, IN_PLACE, InBatches, OneByOne};
+use super::bus_stream::{COPIED, IN_PLACE, IN_PLACE_SPINNING, InBatches, OneByOne};
 use super::fanout::{CROWDS, Crowd, FanOut};
 use super::handoff::{self, HandOff};
 use super::peer::{Counterpart, Far, Peer};
@@ -29,8 +30,9 @@ const HAND_OFF: [usize; 2] = [0, 1];
 const STREAM: [usize; 2] = [2, 3];
 const BUS_ROUND_TRIP: [usize; 2] = [4, 5];
 const BUS_IN_PLACE: usize = 6;
-const BUS_COPIED: usize = 7;
-const BUS_FAN_OUT: usize = 8;
+const BUS_IN_PLACE_SPINNING: usize = 7;
+const BUS_COPIED: usize = 8;
+const BUS_FAN_OUT: usize = 9;
 
 /// Which of the contenders for round trips are on the bus: they follow the hand-offs.
 pub(crate) const BUS_ROUND_TRIPPERS: Range<usize> =
@@ -71,8 +73,10 @@ impl<'a> Layout<'a> {
         let ends = Ends::far(bus)?;
         fars.push(Box::new(BusRoundTrip::<0>(Rc::clone(&ends))));
         fars.push(Box::new(BusRoundTrip::<1>(ends)));
-        fars.push(Box::new(IN_PLACE.reader(bus)?));
-        fars.push(Box::new(COPIED.reader(bus)?));
+        let pausing = IdleStrategy::SpinPause;
+        fars.push(Box::new(IN_PLACE.reader(bus, pausing)?));
+        fars.push(Box::new(IN_PLACE_SPINNING.reader(bus, IdleStrategy::BusySpin)?));
+        fars.push(Box::new(COPIED.reader(bus, pausing)?));
         for crowd in &CROWDS {
             fars.push(Box::new(crowd.far(bus)?));
         }
@@ -127,7 +131,7 @@ impl<'a> Layout<'a> {
         &self,
         child: &Child<'a>,
         far_core: usize,
-        BusStreams { in_place, copied }: BusStreams,
+        BusStreams { in_place, spinning: in_place_spinning, copied }: BusStreams,
     ) -> Result<Vec<(Option<Part>, Streamer<'a>)>> {
         let (spinning, spinning_thread) = rtrb_stream::start::<0>(far_core)?;
         let (pausing, pausing_thread) = rtrb_stream::start::<1>(far_core)?;
@@ -151,6 +155,10 @@ impl<'a> Layout<'a> {
             (Some(Part::Limit), bare("bare stream", plain)),
             (Some(Part::Limit), bare("bare stream, batching", in_batches)),
             (None, bus("bus", one_by_one, BUS_IN_PLACE)),
+            (
+                None,
+                bus("bus, spinning", Box::new(OneByOne(in_place_spinning)), BUS_IN_PLACE_SPINNING),
+            ),
             (None, bus("bus, in batches", Box::new(InBatches(in_place)), BUS_IN_PLACE)),
             (None, bus("bus, read as copies", Box::new(OneByOne(copied)), BUS_COPIED)),
         ])
@@ -160,6 +168,8 @@ impl<'a> Layout<'a> {
 /// The publishers of the streams over the bus.
 pub(crate) struct BusStreams {
     in_place: Rc<RefCell<Publisher>>,
+    /// Its reader never pauses.
+    spinning: Rc<RefCell<Publisher>>,
     copied: Rc<RefCell<Publisher>>,
 }
 
@@ -182,6 +192,7 @@ impl NearOnBus {
             round_trip: Ends::near(bus)?,
             streams: BusStreams {
                 in_place: IN_PLACE.publisher(bus)?,
+                spinning: IN_PLACE_SPINNING.publisher(bus)?,
                 copied: COPIED.publisher(bus)?,
             },
             fan_outs: fan_outs?,

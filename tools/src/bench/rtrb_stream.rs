@@ -11,7 +11,7 @@ use super::block::Publish;
 use super::cores;
 use super::peer::Counterpart;
 use super::spin::{BlockError, spin_until};
-use super::stream::{self, checksum};
+use super::stream::{self, Payloads};
 
 type Item = [u64; 8];
 
@@ -23,9 +23,10 @@ pub(crate) struct RtrbProducer {
 
 impl Publish for RtrbProducer {
     fn publish(&mut self, messages: u64) -> Result<()> {
+        let payloads = Payloads::new();
         for number in self.next..self.next + messages {
             // One place that pushes: an item that is carried about costs more than the ring.
-            let item = stream::message(number);
+            let item: Item = *payloads.of(number);
             while self.ring.push(item).is_err() {
                 spin_until::<1>(|| !self.ring.is_full())?;
             }
@@ -92,7 +93,7 @@ fn consume<const PAUSES: u32>(
             };
             found = item.into_iter().fold(found, u64::wrapping_add);
         }
-        let expected = checksum::<8>(first, count);
+        let expected = Payloads::<8>::checksum(first, count);
         if found != expected {
             return Err(BlockError::Corrupt { expected, found }.into());
         }

@@ -33,6 +33,35 @@ pub(crate) fn checksum<const WORDS: usize>(first: u64, count: u64) -> u64 {
     (numbers * words + count * words * words.saturating_sub(1) / 2) as u64
 }
 
+/// The payloads that all streams send again and again: as those of a feed's packets they lie in
+/// memory, and are not made in registers on the way.
+pub(crate) struct Payloads<const WORDS: usize>(Vec<[u64; WORDS]>);
+
+impl<const WORDS: usize> Payloads<WORDS> {
+    /// How many differ: 24 KiB of six words each.
+    const COUNT: u64 = 512;
+
+    pub(crate) fn new() -> Self {
+        Self((0..Self::COUNT).map(message).collect())
+    }
+
+    /// The payload of message `number`.
+    #[inline(always)]
+    pub(crate) fn of(&self, number: u64) -> &[u64; WORDS] {
+        &self.0[(number % Self::COUNT) as usize]
+    }
+
+    /// The sum of all words of the messages from `first` on.
+    pub(crate) fn checksum(first: u64, count: u64) -> u64 {
+        let all = checksum::<WORDS>(0, Self::COUNT);
+        let before = |end: u64| {
+            let rest = checksum::<WORDS>(0, end % Self::COUNT);
+            (end / Self::COUNT).wrapping_mul(all).wrapping_add(rest)
+        };
+        before(first + count).wrapping_sub(before(first))
+    }
+}
+
 /// Either half of the bare stream. An empty poll of the reader is followed by `PAUSES` pause
 /// instructions: some make batches, so that the reader does not fight for the line being written.
 /// Where the stream stands is in shared memory alone, so several of these may take turns.
@@ -57,6 +86,7 @@ impl<'a, const PAUSES: u32> Stream<'a, PAUSES> {
 
 impl<const PAUSES: u32> Publish for Stream<'_, PAUSES> {
     fn publish(&mut self, messages: u64) -> Result<()> {
+        let payloads = Payloads::<6>::new();
         // Between blocks the reader has taken everything.
         let first = self.cursor.load(Ordering::Acquire);
         let mut gate = first + SLOTS as u64;
@@ -69,8 +99,8 @@ impl<const PAUSES: u32> Publish for Stream<'_, PAUSES> {
                 })?;
             }
             let [sequence, _, payload @ ..] = self.slot(number);
-            for (word, value) in payload.iter().zip(message::<6>(number)) {
-                word.store(value, Ordering::Relaxed);
+            for (word, value) in payload.iter().zip(payloads.of(number)) {
+                word.store(*value, Ordering::Relaxed);
             }
             // Pairs with the acquire load in `Far::block`.
             sequence.store(number + 1, Ordering::Release);
@@ -95,7 +125,7 @@ impl<const PAUSES: u32> Far for Stream<'_, PAUSES> {
             }
         }
         self.cursor.store(first + count, Ordering::Release);
-        let expected = checksum::<6>(first, count);
+        let expected = Payloads::<6>::checksum(first, count);
         ensure!(found == expected, BlockError::Corrupt { expected, found });
         Ok(())
     }
@@ -109,6 +139,15 @@ mod tests {
     fn lines() -> Box<[Line; LINES]> {
         let lines: Vec<Line> = (0..LINES).map(|_| Line::default()).collect();
         lines.into_boxed_slice().try_into().ok().unwrap()
+    }
+
+    #[test]
+    fn the_checksum_of_a_run_is_the_sum_of_its_payloads() {
+        let payloads = Payloads::<6>::new();
+        for (first, count) in [(0, 0), (0, 1), (510, 5), (1023, 2048), (77, 512)] {
+            let words = (first..first + count).flat_map(|number| *payloads.of(number));
+            assert_eq!(Payloads::<6>::checksum(first, count), words.fold(0, u64::wrapping_add));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, ensure};
 use tickcast::runtime::{Idle, IdleStrategy};
-use tickcast::{Bus, Event, Publisher, SlowSubscriber, Subscriber};
+use tickcast::{Bus, Event, Message, Publisher, SlowSubscriber, Subscriber};
 
 use super::block::Publish;
 use super::peer::Far;
@@ -105,24 +105,20 @@ impl Far for BusReader {
         let first = self.next;
         let end = first + count;
         let mut idle = Idle::new(self.idle);
-        let mut found = 0u64;
+        // In locals, as a handler that one would write has it: they stay in registers.
+        let (mut found, mut next) = (0u64, first);
         let mut failure: Option<Error> = None;
-        while self.next < end {
+        while next < end {
             spin_until::<0>(|| {
-                let limit = POLL_LIMIT.min((end - self.next) as usize);
+                let limit = POLL_LIMIT.min((end - next) as usize);
                 let polled = self.subscriber.poll(limit, |event| match event {
-                    Event::Message(message) if message.offset == self.next => {
-                        match message.read::<Words>() {
-                            Ok(words) => found = found.wrapping_add(sum(words)),
-                            Err(error) => failure = Some(error.into()),
+                    Event::Message(message) => match message.read::<Words>() {
+                        Ok(words) if message.offset == next => {
+                            found = found.wrapping_add(sum(words));
+                            next += 1;
                         }
-                        self.next += 1;
-                    }
-                    Event::Message(message) => {
-                        let found = message.offset;
-                        failure =
-                            Some(BlockError::OutOfOrder { expected: self.next, found }.into());
-                    }
+                        _ => failure = Some(unexpected(&message, next)),
+                    },
                     Event::Notice(notice) => {
                         if let Err(error) = passed_over(notice) {
                             failure = Some(error);
@@ -134,8 +130,19 @@ impl Far for BusReader {
             })?;
             failure.take().map_or(Ok(()), Err)?;
         }
+        self.next = next;
         let expected = Payloads::<6>::checksum(first, count);
         ensure!(found == expected, BlockError::Corrupt { expected, found });
         Ok(())
+    }
+}
+
+/// Out of the way of what is expected, so that the handler becomes part of the poll.
+#[cold]
+#[inline(never)]
+fn unexpected(message: &Message<'_>, expected: u64) -> Error {
+    match message.read::<Words>() {
+        Ok(_) => BlockError::OutOfOrder { expected, found: message.offset }.into(),
+        Err(error) => error.into(),
     }
 }

@@ -15,6 +15,9 @@ pub(crate) const LINE_BYTES: u64 = 64;
 /// Bytes of a frame before its payload.
 pub(crate) const HEADER_BYTES: u64 = 16;
 
+/// Largest payload of a frame that is one line.
+pub(crate) const TICK_BYTES_MAX: u64 = LINE_BYTES - HEADER_BYTES;
+
 /// Index of the commit word among a frame's words.
 pub(crate) const COMMIT_WORD: u64 = 0;
 

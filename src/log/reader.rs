@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use super::block::{BLOCK_BYTES, BLOCK_HEADER_BYTES, block_end, block_of, block_start, is_edge};
 use super::copy::Stall;
-use super::frame::{CommitWord, HEADER_BYTES, Kind, span};
+use super::frame::{CommitWord, HEADER_BYTES, Kind, LINE_BYTES, TICK_BYTES_MAX, span};
 use super::ring::Ring;
 use super::source::{Source, Window};
 use super::train::Train;
@@ -212,7 +212,8 @@ impl Reader {
                 return (count, End::Unusual);
             }
             let Some(word) = window.word(position) else { return (count, End::Drained) };
-            let end = position + if word.length() <= 48 { 64 } else { wide_span(word) };
+            let end = position
+                + if word.length() <= TICK_BYTES_MAX { LINE_BYTES } else { wide_span(word) };
             if !word.is_message_of(offset) || end > open_end {
                 return (count, End::Unusual);
             }
@@ -505,6 +506,8 @@ impl<'a> Iterator for Run<'a> {
     }
 }
 
+/// Out of line: where a line is all that a frame takes, the place of the next one is predicted by a
+/// branch, and its line is fetched before this word has come.
 #[cold]
 #[inline(never)]
 fn wide_span(word: CommitWord) -> u64 {

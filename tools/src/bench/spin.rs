@@ -20,12 +20,6 @@ pub(crate) enum BlockError {
              is broken, so its speed means nothing"
     )]
     Corrupt { expected: u64, found: u64 },
-    /// Messages were lost, or came twice.
-    #[error(
-        "message {found} arrived instead of {expected}; the contender is broken, so its speed \
-             means nothing"
-    )]
-    OutOfOrder { expected: u64, found: u64 },
 }
 
 /// Without progress for this long, a side gives up. It also bounds how long the child can outlive

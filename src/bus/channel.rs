@@ -196,10 +196,6 @@ impl Channel {
             self.open();
             return Unusual::Nothing;
         }
-        // What was ready may be in the next block already, behind the padding of the last one.
-        if self.lane.has_left_block() {
-            self.sync();
-        }
         if self.open() {
             return Unusual::Plain;
         }
@@ -221,6 +217,8 @@ impl Channel {
 
     /// Has `kind` handed out before anything else.
     fn tell(&mut self, kind: NoticeKind) {
+        let is_final = self.pending.is_some_and(|pending| pending.is_final());
+        debug_assert!(!is_final || kind.is_final(), "{kind:?} after {:?}", self.pending);
         self.liveness.told(kind);
         self.lane.reader.close();
         self.pending = Some(kind);
@@ -241,8 +239,14 @@ impl Channel {
             match self.lane.reader.peek() {
                 Ok(Some(Frame::Control { .. })) => self.lane.reader.consume(),
                 Ok(Some(_)) => {
+                    // It may be in the next block already, behind the padding of the last one.
+                    if self.lane.has_left_block() {
+                        self.sync();
+                    }
                     // A successor that publishes at once leaves no time in which nothing comes.
-                    if let Some(change) = self.liveness.met(self.lane.reader.epoch()) {
+                    if self.pending.is_none()
+                        && let Some(change) = self.liveness.met(self.lane.reader.epoch())
+                    {
                         self.tell(change);
                     }
                     return true;
@@ -328,16 +332,16 @@ impl Channel {
         if self.is_finished || self.ready() {
             return !self.is_finished;
         }
-        if self.control.load(pages::control::CLOSED, Ordering::Acquire) != 0 {
-            self.tell(NoticeKind::Closed);
-            return true;
-        }
-        if self.lane.is_overrun_at_edge() && self.recover(Stall::Overrun) {
+        if self.lane.is_overrun_at_edge()
+            && (self.recover(Stall::Overrun) || self.pending.is_some())
+        {
             return self.ready();
         }
-        let Some(change) = self.liveness.change() else { return false };
-        // What was published between the last look at the log and the death comes first.
-        if change != NoticeKind::PublisherGone || !self.ready() {
+        let is_closed = self.control.load(pages::control::CLOSED, Ordering::Acquire) != 0;
+        let change = if is_closed { Some(NoticeKind::Closed) } else { self.liveness.change() };
+        let Some(change) = change else { return false };
+        // What was published between the last look at the log and this comes first.
+        if matches!(change, NoticeKind::PublisherBack { .. }) || !self.ready() {
             self.tell(change);
         }
         true

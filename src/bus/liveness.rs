@@ -72,8 +72,12 @@ impl Liveness {
     pub(crate) fn change(&mut self) -> Option<NoticeKind> {
         let is_alive = self.is_alive();
         let now = self.page.load(pages::publisher::EPOCH, Ordering::Acquire);
+        // A block's header may have claimed any epoch: what the lock says counts more.
         match self.told {
-            Told::Alive { epoch } if epoch == now && !is_alive => Some(NoticeKind::PublisherGone),
+            Told::Alive { epoch } if now <= epoch && !is_alive => Some(NoticeKind::PublisherGone),
+            Told::Gone { epoch } if now != epoch && is_alive => {
+                Some(NoticeKind::PublisherBack { epoch: now })
+            }
             _ => self.met(now),
         }
     }

@@ -128,12 +128,12 @@ impl Subscriber {
         mut handler: impl FnMut(Event<'_>) -> R,
     ) -> usize {
         self.settle();
-        // One call of each, so that it becomes part of this.
+        // One call, so that it becomes part of this.
         loop {
-            let Polled { count, flow } = match (&mut self.merge, &mut self.channels[..]) {
-                (None, [channel]) => channel.poll(limit, &mut handler),
-                _ => self.poll_several(limit, &mut handler),
+            let (None, [channel]) = (&mut self.merge, &mut self.channels[..]) else {
+                return self.poll_several(limit, &mut handler).count;
             };
+            let Polled { count, flow } = channel.poll(limit, &mut handler);
             // What is to come again comes again with the next call only.
             let is_idle = count == 0 && limit > 0 && flow == Flow::Next;
             if !is_idle || !self.look_around(false) {
@@ -148,7 +148,8 @@ impl Subscriber {
         limit: usize,
         handler: &mut impl FnMut(Event<'_>) -> R,
     ) -> Polled {
-        self.begin();
+        // A partition that always has something must not keep the others' deaths from being told.
+        self.look_around(false);
         if self.merge.is_some() {
             self.poll_merged(limit, handler)
         } else {
@@ -341,7 +342,7 @@ impl Subscriber {
         Ok(channel.run().count_up_to(bytes_max))
     }
 
-    /// What every call begins with that is not a poll of a single partition.
+    /// What every call but a poll begins with.
     fn begin(&mut self) {
         self.settle();
         if self.channels.len() > 1 {
@@ -421,9 +422,8 @@ impl Subscriber {
         let count = self.channels.len();
         let turn = LOOK_AROUND / count.max(1) as u32;
         let due = ((time - self.looked_around).as_nanos() / turn.as_nanos()).min(count as u128);
-        if due > 0 {
-            self.looked_around = time;
-        }
+        let is_late = due == count as u128;
+        self.looked_around = if is_late { time } else { self.looked_around + turn * due as u32 };
         let mut found = false;
         for _ in 0..due {
             self.next_look = (self.next_look + 1) % count;

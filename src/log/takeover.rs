@@ -22,7 +22,8 @@ pub(crate) fn take_over(
 ) -> Result<Writer, Damaged> {
     let reserved = seek::check_reserved(gate.reserved())?;
     let page = gate.pages().publisher.clone();
-    let epoch = page.load(pages::publisher::EPOCH, Ordering::Relaxed).wrapping_add(1);
+    let epoch = page.load(pages::publisher::EPOCH, Ordering::Relaxed).checked_add(1);
+    let epoch = epoch.ok_or_else(|| Damaged::new(0, "an epoch that no publisher comes to"))?;
     let Some(number) = seek::newest(&ring, reserved)? else {
         let resume = Resume { position: 0, offset: 0, timestamp_max_ns: 0, payload_bytes: 0 };
         page.store(pages::publisher::EPOCH, epoch, Ordering::Release);

@@ -9,7 +9,7 @@ use super::block::{
 };
 use super::frame::{
     COMMIT_WORD, CommitWord, GAP_BYTES, GAP_OFFSET_MAX, HEADER_BYTES, Kind, LINE_BYTES,
-    PAYLOAD_WORD, TIMESTAMP_WORD, TRAIN_PREFIX_BYTES, span,
+    PAYLOAD_WORD, TICK_BYTES_MAX, TIMESTAMP_WORD, TRAIN_PREFIX_BYTES, span,
 };
 use super::gate::{Blocked, Gate};
 use super::memory::{WORD_BYTES, Words};
@@ -412,7 +412,8 @@ impl Writer {
         if self.train_open {
             self.gate.reserve(self.block_end + BLOCK_BYTES, self.block_end)?;
             self.enter(BLOCK_HEADER_BYTES + LINE_BYTES);
-            self.commit_frame(0, 0, Kind::Abort);
+            // As long as one that finds the block's header there and reaches to its first message.
+            self.commit_frame(0, TICK_BYTES_MAX, Kind::Abort);
             self.train_open = false;
         }
         Ok(())

@@ -178,16 +178,23 @@ fn successors_that_die_anywhere_change_nothing() {
         let log = Log::new(8 * BLOCK_BYTES);
         let mut writer = log.writer();
         publish(&mut writer, 30_000);
-        for stores in (0..).step_by(1500) {
-            let snapshot = log.snapshot();
+        // The first instant at which it is so.
+        let whole = log.snapshot();
+        let is_cut = |stores: u64| {
+            log.restore(&whole);
             let mut writer = log.writer();
             kill::after(stores, || publish(&mut writer, length));
-            if log.tail().train_open && log.newest() + 1 >= entered {
-                break;
-            }
-            log.restore(&snapshot);
+            log.tail().train_open && log.newest() + 1 >= entered
+        };
+        let mut high =
+            (0..).step_by(1500).find(|stores| is_cut(*stores)).expect("it comes to that");
+        let mut low = high.saturating_sub(1500);
+        while low + 1 < high {
+            let middle = low.midpoint(high);
+            if is_cut(middle) { high = middle } else { low = middle }
         }
-        assert!(log.tail().train_open);
+        assert!(is_cut(high));
+        assert_eq!(log.newest() + 1, entered);
         let cut = log.snapshot();
         let points = kill::points(|| drop(log.writer()));
         let result = log.tail();

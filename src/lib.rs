@@ -27,8 +27,9 @@
 //! - A bus stays, with all that its rings hold, until it is removed or the host restarts; it is never
 //!   written to a disk.
 //!
-//! Errors, kinds of notices, causes of losses, starts and counters will get more variants and fields;
-//! [`Event`] and [`Flow`] will not, so match on these without a `_`.
+//! Errors, kinds of notices, causes of losses and starts will get more variants, and those of them
+//! that are structs, like the counters, more fields; the fields of a variant stay as they are.
+//! [`Event`] and [`Flow`] will not get more, so match on these without a `_`.
 //!
 //! # Examples
 //! ```no_run
@@ -62,6 +63,8 @@ compile_error!("tickcast needs Linux on a little-endian 64-bit machine");
 // A model (`--cfg loom`) is made of the log alone: files, threads and processes are real.
 #[cfg(not(loom))]
 mod bus;
+#[cfg(not(loom))]
+mod fork;
 #[cfg_attr(loom, allow(dead_code, unreachable_pub))]
 mod log;
 #[cfg(not(loom))]

@@ -12,7 +12,7 @@ use tickcast::{Event, NoticeKind, ReceiveError, SlowSubscriber, StartAt, Subscri
 
 const BLOCK_BYTES: u64 = 65_536;
 /// A message that fills a block.
-const WHOLE: [u8; 65_392] = [7; 65_392];
+static WHOLE: [u8; 65_392] = [7; 65_392];
 
 /// Overwrites a word of the topic's ring.
 fn overwrite(bus: &TestBus, at: u64, word: u64) {

@@ -22,8 +22,12 @@ fn topic(bus: &Bus, name: &str, partitions: u32, ring_bytes: u64) -> Topic {
 
 /// Message `offset` of input `input`: what it is can be told from its bytes.
 fn payload(input: u64, offset: u64) -> Vec<u8> {
+    long_payload(input, offset, 16 + (offset % 97) as usize)
+}
+
+fn long_payload(input: u64, offset: u64, length: usize) -> Vec<u8> {
     let mut bytes = [input, offset].map(u64::to_le_bytes).concat();
-    bytes.resize(16 + (offset % 97) as usize, input as u8);
+    bytes.resize(length, (input + offset) as u8);
     bytes
 }
 
@@ -41,17 +45,20 @@ struct Audit {
     offset: u64,
     /// Offset of each input's next message.
     next: Vec<u64>,
+    /// Whether its messages may have any length.
+    is_long: bool,
 }
 
 impl Audit {
     fn new(output: &Topic, inputs: usize) -> Audit {
         let subscriber = output.subscribe().reliable().start_at(StartAt::Earliest).open();
-        Audit { subscriber: subscriber.expect("a slot is free"), offset: 0, next: vec![0; inputs] }
+        let subscriber = subscriber.expect("a slot is free");
+        Audit { subscriber, offset: 0, next: vec![0; inputs], is_long: false }
     }
 
     /// Reads what there is.
     fn poll(&mut self) {
-        let Audit { subscriber, offset, next } = self;
+        let Audit { subscriber, offset, next, is_long } = self;
         let mut handler = |event: Event<'_>| match event {
             Event::Message(message) => {
                 assert_eq!(message.offset, *offset, "the output's offsets are dense");
@@ -62,7 +69,9 @@ impl Audit {
                 let (input, of) = (word(0), word(8));
                 let next = &mut next[input as usize];
                 assert_eq!(of, *next, "input {input}: lost, repeated or reordered");
-                assert_eq!(message.payload, payload(input, of), "torn");
+                let length =
+                    if *is_long { message.payload.len() } else { payload(input, of).len() };
+                assert_eq!(message.payload, long_payload(input, of, length), "torn");
                 assert_eq!(message.timestamp_ns, of, "the timestamp is the input's");
                 *next += 1;
             }
@@ -284,6 +293,79 @@ fn be_killed(ring_bytes: u64, ahead_max: u64) {
     assert!(audit.offset >= KILLS, "every sequencer did something before it was killed");
 }
 
+#[test]
+fn a_sequencer_that_dies_again_and_again_in_one_long_message_loses_and_repeats_nothing() {
+    die_in_trains(256 << 10, 6);
+    // A longer message takes a smaller part of the ring, which more deaths go round.
+    die_in_trains(1 << 20, 10);
+}
+
+/// Lets `deaths` sequencers in turn die inside each of some messages that are as long as they can be.
+fn die_in_trains(ring_bytes: u64, deaths: u64) {
+    let bus = TestBus::new();
+    let input = topic(&bus, "input", 2, ring_bytes);
+    let output = topic(&bus, "output", 1, ring_bytes);
+    let mut publishers = input.publishers().expect("nobody else");
+    let mut audit = Audit { is_long: true, ..Audit::new(&output, 2) };
+    let length = output.message_bytes_max();
+    // Where in the message: always in its last page, or now early, now late.
+    for step in [0, 0, 4096, 12_288, 28_672, 45_056] {
+        for index in [0, 1] {
+            let publisher = &mut publishers[index];
+            let long = long_payload(index as u64, publisher.next_offset(), length as usize);
+            publisher.publish(publisher.next_offset(), &long[..]).expect("nobody is in the way");
+            // With more than the long message to do, the batch and its rest have several runs.
+            publish(&mut publishers[1 - index], 1 - index as u64, step % 3);
+            let before = audit.next[index];
+            for death in 0..deaths {
+                let ahead = length - step * death % length;
+                let mut sequencer = Child::spawn(&format!("die {} {ahead}", bus.name()));
+                assert_eq!(sequencer.hear_or_end(), None, "it comes to its end");
+                let status = sequencer.end().expect("it has ended");
+                assert_eq!(child::signal_of(status), Some(libc::SIGKILL), "{status}");
+                audit.poll();
+                assert_eq!(audit.next[index], before, "it died inside the message");
+            }
+            let mut sequencer = go_on(&input, &output);
+            while sequencer.poll() > 0 {
+                audit.poll();
+            }
+            assert!(sequencer.failure().is_none(), "{:?}", sequencer.failure());
+            let published: Vec<u64> = publishers.iter().map(Publisher::next_offset).collect();
+            assert_eq!(audit.next, published);
+        }
+    }
+}
+
+/// The process that sequences until it is about to write `ahead` bytes behind the output's end, and
+/// is killed there.
+fn die_in_child(bus: &str, ahead: &str) {
+    extern "C" fn killed(_: libc::c_int) {
+        // SAFETY: takes no pointer, and is among what a signal handler may call.
+        unsafe { libc::raise(libc::SIGKILL) };
+    }
+    let bus = Bus::open(bus).expect("the bus is there");
+    let [input, output] =
+        ["input", "output"].map(|name| bus.open_topic(name).expect("the topic is there"));
+    let mut sequencer = go_on(&input, &output);
+    let position = output.stat().expect("readable").partitions[0].position;
+    let at = (position + ahead.parse::<u64>().expect("a number")) % output.ring_bytes();
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("readable");
+    let is_ring = |line: &&str| line.ends_with("/output/0.log") && line.contains(" rw-s ");
+    let line = maps.lines().find(is_ring).expect("the sequencer has mapped the output");
+    let (start, _) = line.split_once('-').expect("an address range");
+    let start = usize::from_str_radix(start, 16).expect("a hexadecimal number");
+    let handler = killed as extern "C" fn(libc::c_int);
+    // SAFETY: the handler is a function that lives as long as the process.
+    unsafe { libc::signal(libc::SIGSEGV, handler as libc::sighandler_t) };
+    let page = (start + at as usize) & !4095;
+    // SAFETY: takes nothing away but the leave to store there, and a store ends this process.
+    let protected = unsafe { libc::mprotect(page as *mut libc::c_void, 4096, libc::PROT_READ) };
+    assert_eq!(protected, 0, "{}", std::io::Error::last_os_error());
+    while sequencer.poll() > 0 {}
+    panic!("it is to die before: {:?}", sequencer.failure());
+}
+
 /// The process that sequences until it is killed.
 fn sequence_in_child(bus: &str) {
     let bus = Bus::open(bus).expect("the bus is there");
@@ -305,6 +387,7 @@ fn child() {
     let Some(role) = child::begin() else { return };
     match &role.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["sequence", bus] => sequence_in_child(bus),
+        ["die", bus, ahead] => die_in_child(bus, ahead),
         role => panic!("no role: {role:?}"),
     }
 }

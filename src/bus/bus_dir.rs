@@ -26,6 +26,9 @@ const MODE: u32 = 0o660;
 /// A bus lives until it is removed: it needs no process, and stays when the last one exits. While
 /// a `Bus`, or anything that was opened through one, is held, [`Bus::remove`] refuses to remove it.
 ///
+/// That holds for the process that opened it. A forked child must open the bus anew: through what it
+/// inherits it opens nothing and gets [`TopicError::Forked`].
+///
 /// # Examples
 /// ```no_run
 /// use tickcast::Bus;
@@ -158,6 +161,14 @@ impl Bus {
     pub(crate) fn file_mode(&self) -> Result<(u32, u32), FileError> {
         let (mode, group) = self.dir.mode_and_group()?;
         Ok((mode & 0o666, group))
+    }
+
+    /// Refuses a forked child, in which nothing keeps the bus from being removed.
+    pub(crate) fn check_not_forked(&self) -> Result<(), TopicError> {
+        if self.living.is_of_this_process() {
+            return Ok(());
+        }
+        Err(TopicError::Forked { bus: self.name.to_string() })
     }
 
     /// What keeps the bus from being removed.

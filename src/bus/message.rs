@@ -98,6 +98,7 @@ impl<'a> Message<'a> {
     "message {offset} has {payload_bytes} bytes, the type {type_bytes}: read it as the type that \
      was published"
 )]
+#[non_exhaustive]
 pub struct TypeError {
     /// The message.
     pub offset: u64,

@@ -103,14 +103,19 @@ impl PartitionFiles<'_> {
         format!("tickcast-{:016x}{:016x}.log", id[0], id[1])
     }
 
-    /// Removes what lies outside of the topic's directory.
-    pub(crate) fn remove_huge(&self) {
+    /// Removes what lies outside of the topic's directory and is `owner`'s, who made the topic: a
+    /// stranger's topic can name what is somebody else's.
+    pub(crate) fn remove_huge(&self, owner: u32) {
         if let RingPages::HugeFs(mount) = &self.descriptor.pages {
-            let path = Path::new(mount).join(self.huge_name());
-            if let Err(error) = std::fs::remove_file(&path)
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
-                log::warn!("cannot remove {}: {error}; its huge pages stay taken", path.display());
+            let name = self.huge_name();
+            let removed =
+                Dir::open(Path::new(mount)).and_then(|dir| dir.remove_file_of(&name, owner));
+            match removed {
+                Ok(true) | Err(FileError::NotFound(_)) => {}
+                Ok(false) => log::warn!(
+                    "{mount}/{name} stays: a topic of user {owner} names it, who does not own it"
+                ),
+                Err(error) => log::warn!("{error}; its huge pages stay taken"),
             }
         }
     }

@@ -35,6 +35,7 @@ pub enum PublisherError {
     "the ring is full: process {pid} (slot {slot}) still has to read message {offset}; wait for \
      it, or create the topic so that slow subscribers are evicted"
 )]
+#[non_exhaustive]
 pub struct Full {
     /// Its slot.
     pub slot: u32,

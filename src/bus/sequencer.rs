@@ -2,7 +2,8 @@
 //! nothing had happened.
 //!
 //! Before each batch it writes a control frame that says where every input stood and what follows.
-//! A successor finds the newest such frame, counts the offsets behind it, and writes the rest.
+//! A successor finds the newest such frame, counts the offsets behind it, says in a frame of its own
+//! what is left, and writes that.
 
 mod control;
 
@@ -50,8 +51,12 @@ pub struct Sequencer {
     inputs: Vec<Input>,
     inputs_id: u64,
     output: Publisher,
-    /// What the last control frame announced and is not written yet.
+    /// The rest of the batch.
     runs: VecDeque<Run>,
+    /// Whether a control frame that this sequencer wrote announces `runs`. A predecessor's does not
+    /// count: a train that is cut off leaves its blocks behind, and after some deaths in one long
+    /// message the ring would hold nothing else.
+    is_announced: bool,
     /// Input that is looked at first.
     first: usize,
     control: Vec<u8>,
@@ -127,6 +132,7 @@ impl Sequencer {
             inputs_id,
             output: publisher,
             runs,
+            is_announced: false,
             first: 0,
             control: Vec::with_capacity(control::bytes_max(places.len())),
             name: format!("sequencer of {}", output.name()),
@@ -145,7 +151,11 @@ impl Sequencer {
     }
 
     fn step(&mut self) -> Result<usize, SequencerError> {
-        if self.runs.is_empty() && !self.announce()? {
+        if self.runs.is_empty() {
+            self.is_announced = false;
+            self.plan()?;
+        }
+        if self.runs.is_empty() || !self.is_announced && !self.announce()? {
             return Ok(0);
         }
         let mut count = 0;
@@ -163,9 +173,8 @@ impl Sequencer {
         Ok(count)
     }
 
-    /// Looks what the inputs have, and writes the control frame for it. False when there is
-    /// nothing, or no room.
-    fn announce(&mut self) -> Result<bool, SequencerError> {
+    /// Looks what the inputs have, and makes a batch of it.
+    fn plan(&mut self) -> Result<(), SequencerError> {
         let inputs = self.inputs.len();
         // Together so little that the ring holds the newest control frame and all that follows it:
         // one message may take a quarter of the ring, and some blocks more.
@@ -184,20 +193,22 @@ impl Sequencer {
                 bytes_left = bytes_left.saturating_sub(bytes);
             }
         }
-        if self.runs.is_empty() {
-            return Ok(false);
+        if !self.runs.is_empty() {
+            self.first = (self.first + 1) % inputs;
         }
-        self.first = (self.first + 1) % inputs;
+        Ok(())
+    }
+
+    /// Writes the control frame for the batch. False when there is no room.
+    fn announce(&mut self) -> Result<bool, SequencerError> {
         let next = self.inputs.iter().map(|input| input.next);
         control::encode(&mut self.control, self.inputs_id, next, &self.runs);
         match self.output.try_publish_control(0, &self.control) {
-            Ok(()) => Ok(true),
-            Err(PublishError::Full(_)) => {
-                self.runs.clear();
-                Ok(false)
-            }
-            Err(error) => Err(error.into()),
+            Ok(()) => self.is_announced = true,
+            Err(PublishError::Full(_)) => {}
+            Err(error) => return Err(error.into()),
         }
+        Ok(self.is_announced)
     }
 }
 

@@ -45,8 +45,9 @@ pub struct PartitionStat {
     pub evictions: u64,
     /// Reliable subscribers that it went on without, as they had died.
     pub reclaimed: u64,
-    /// The reliable subscribers, for whoever may write to the topic. The publisher knows nothing of lossy ones: their counters are
-    /// theirs, see [`Subscriber::counters`](crate::Subscriber::counters).
+    /// The reliable subscribers, for whoever may write to the topic. The publisher knows nothing of
+    /// lossy ones: their counters are theirs, see
+    /// [`Subscriber::counters`](crate::Subscriber::counters).
     pub subscribers: Vec<SubscriberStat>,
 }
 

@@ -25,7 +25,8 @@ pub(crate) const DESCRIPTOR: &str = "topic";
 
 /// A topic that is open.
 ///
-/// Cloning is cheap; all clones, publishers and subscribers share what is open.
+/// Cloning is cheap; all clones, publishers and subscribers share what is open. A forked child must
+/// open the bus and the topic anew: one that it inherits gives it [`TopicError::Forked`].
 #[derive(Debug, Clone)]
 pub struct Topic {
     shared: Arc<Shared>,
@@ -158,6 +159,7 @@ impl Topic {
     }
 
     pub(crate) fn files(&self, partition: u32) -> Result<PartitionFiles<'_>, TopicError> {
+        self.bus().check_not_forked()?;
         let partitions = self.partitions();
         if partition >= partitions {
             return Err(TopicError::NoPartition { partition, partitions });
@@ -171,7 +173,7 @@ impl Topic {
     pub(crate) fn discard(dir: &Dir) {
         let Ok(descriptor) = read_descriptor(dir) else { return };
         for index in 0..descriptor.partitions {
-            PartitionFiles { dir, descriptor: &descriptor, index }.remove_huge();
+            PartitionFiles { dir, descriptor: &descriptor, index }.remove_huge(dir.owner());
         }
     }
 
@@ -196,7 +198,7 @@ impl Topic {
                     log::warn!("those who use topic {name} are not told that it goes: {error}");
                 }
             }
-            files.remove_huge();
+            files.remove_huge(dir.owner());
         }
     }
 }
@@ -257,6 +259,10 @@ mod tests {
                 .unwrap();
         }
         let count = || fs::read_dir(mount.path()).unwrap().count();
+        assert_eq!(count(), 2);
+        // One of the two as another user's topic would name it.
+        let another = dir.owner() + 1;
+        PartitionFiles { dir: &dir, descriptor: &descriptor, index: 0 }.remove_huge(another);
         assert_eq!(count(), 2);
         Topic::discard(&dir);
         assert_eq!(count(), 0);

@@ -12,7 +12,7 @@ use crate::bus::topic_error::TopicError;
 use crate::log::block::LogId;
 use crate::log::pages::SLOTS;
 use crate::shm::build::{build, remove_abandoned};
-use crate::shm::dir::Dir;
+use crate::shm::dir::{Dir, me};
 use crate::shm::error::FileError;
 use crate::shm::huge::HugeFs;
 use crate::shm::name::Name;
@@ -102,8 +102,10 @@ impl TopicBuilder {
     /// Makes the topic.
     ///
     /// # Errors
-    /// Settings out of range, a topic of that name, no shared memory left, no permission.
+    /// Settings out of range, a topic of that name, no shared memory left, no permission; a bus that
+    /// was opened before this process was forked.
     pub fn create(&self) -> Result<Topic, TopicError> {
+        self.bus.check_not_forked()?;
         let name: Name = self.name.parse().map_err(FileError::from)?;
         let ring_bytes = self.ring_bytes.unwrap_or(RING_BYTES);
         descriptor::check_ring_bytes(ring_bytes)?;
@@ -156,7 +158,7 @@ impl TopicBuilder {
         if let Err(error) = build(self.bus.dir(), name, dir_mode, fill, Topic::discard) {
             // Once more: who removes the bus by force removes what names them.
             for index in 0..descriptor.partitions {
-                PartitionFiles { dir: self.bus.dir(), descriptor, index }.remove_huge();
+                PartitionFiles { dir: self.bus.dir(), descriptor, index }.remove_huge(me());
             }
             return Err(error.into());
         }
@@ -167,8 +169,10 @@ impl TopicBuilder {
     ///
     /// # Errors
     /// No such topic; one that was made otherwise than set here; a file that is truncated, of
-    /// another layout version, or none of ours; no permission.
+    /// another layout version, or none of ours; no permission; a bus that was opened before this
+    /// process was forked.
     pub fn open(&self) -> Result<Topic, TopicError> {
+        self.bus.check_not_forked()?;
         let name: Name = self.name.parse().map_err(FileError::from)?;
         let dir = self.bus.dir().open_dir(&name)?;
         let found = read_descriptor(&dir)?;

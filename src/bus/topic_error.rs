@@ -84,6 +84,16 @@ pub enum TopicError {
         /// What it should be.
         expected_bytes: u64,
     },
+    /// The bus was opened by the process that this one was forked from, and what keeps it from being
+    /// removed is that one's.
+    #[error(
+        "bus {bus} was opened before this process was forked: a forked child must open the bus \
+         anew, and its topics through that"
+    )]
+    Forked {
+        /// The bus.
+        bus: String,
+    },
     /// A file that is none of ours, or belongs to another topic.
     #[error(
         "{} does not belong to this topic, or is no file of tickcast at all: remove the bus and \

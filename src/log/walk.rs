@@ -12,6 +12,7 @@ use crate::sync::Ordering;
 /// Bytes in a log that no publisher writes: foreign memory, or a damaged page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the log is damaged at position {position}: {what}; remove the bus and create it again")]
+#[non_exhaustive]
 pub struct Damaged {
     /// Where in the log, in bytes from its start.
     pub position: u64,

@@ -15,6 +15,7 @@ use super::clock::whole_ns;
 use super::duty_cycle::{Counters, DutyCycle};
 use super::idle::{Idle, IdleStrategy};
 use super::inside_agent;
+use crate::fork::{self, Generation};
 use crate::sync::{AtomicBool, Ordering};
 
 /// A thread that polls its agents in turn until it is stopped.
@@ -215,6 +216,9 @@ impl CoreBuilder {
         if let Some(core_id) = core_id {
             check_allowed(&name, core_id)?;
         }
+        if let Err(source) = fork::watch() {
+            return Err(StartError::Spawn { core: name, source });
+        }
 
         let counters = agents.iter().map(|a| (a.name().to_owned(), Counters::new())).collect();
         let shared =
@@ -238,7 +242,7 @@ impl CoreBuilder {
                 let _ = thread.join();
                 Err(StartError::Pin { core: name, core_id })
             }
-            _ => Ok(CoreHandle { shared, thread: Some(thread) }),
+            _ => Ok(CoreHandle { shared, thread: Some(thread), made_in: Generation::now() }),
         }
     }
 }
@@ -254,12 +258,17 @@ fn check_allowed(core: &str, core_id: usize) -> Result<(), StartError> {
 }
 
 /// A running [`Core`]. Dropping it stops the core like [`stop`](CoreHandle::stop).
+///
+/// A forked child does not have the thread: to it the core does not run, and dropping the handle
+/// there does nothing.
 #[derive(Debug)]
 #[must_use = "dropping the handle stops the core"]
 pub struct CoreHandle {
     shared: Arc<Shared>,
     /// `None` once joined.
     thread: Option<JoinHandle<Result<(), StopError>>>,
+    /// The process that has the thread.
+    made_in: Generation,
 }
 
 impl CoreHandle {
@@ -272,7 +281,8 @@ impl CoreHandle {
     /// Whether the core still polls. A core that nobody stopped ends when an agent panics;
     /// [`stop`](CoreHandle::stop) then tells which.
     pub fn is_running(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+        self.made_in.is_current()
+            && self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
     /// Asks the core to stop after the current round, and waits until each agent was closed, in
@@ -282,12 +292,18 @@ impl CoreHandle {
     /// - An agent panicked: the first one to do so is named, all others were closed.
     /// - Called inside an agent's poll, or on the core's own thread, where it must not wait: the
     ///   core was asked to stop and ends by itself.
+    /// - Called in a forked child, where there is nothing to stop.
     pub fn stop(mut self) -> Result<(), StopError> {
         self.shut_down()
     }
 
     fn shut_down(&mut self) -> Result<(), StopError> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
+        if !self.made_in.is_current() {
+            // The handle of a thread that is not here: it can be neither joined nor detached.
+            mem::forget(thread);
+            return Err(StopError::Forked { core: self.shared.name.clone() });
+        }
         self.shared.stop.store(true, Ordering::Relaxed);
         if inside_agent() || thread.thread().id() == thread::current().id() {
             return Err(StopError::MustNotWait { core: self.shared.name.clone() });
@@ -380,6 +396,15 @@ pub enum StopError {
          agent's poll nor for itself; stop the core from a thread that is not a core"
     )]
     MustNotWait {
+        /// The core's name.
+        core: String,
+    },
+    /// The core runs in the process that this one was forked from.
+    #[error(
+        "core `{core}` was started before this process was forked and does not run in it: stop it \
+         in the process that started it"
+    )]
+    Forked {
         /// The core's name.
         core: String,
     },

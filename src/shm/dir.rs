@@ -107,6 +107,21 @@ impl Dir {
         Err(self.error("rename", about, error))
     }
 
+    /// Removes the file `name` if it is `owner`'s; `false` when it is somebody else's.
+    pub(crate) fn remove_file_of(&self, name: &str, owner: u32) -> Result<bool, FileError> {
+        let entry = component(name)?;
+        // Opened for no access, which needs no permission and does not wait.
+        let found = self
+            .open_at(&entry, libc::O_PATH | libc::O_NOFOLLOW, 0)
+            .and_then(|file| file.metadata())
+            .map_err(|error| self.error("examine", &entry, error))?;
+        if found.uid() != owner {
+            return Ok(false);
+        }
+        self.unlink_at(&entry, 0).map_err(|error| self.error("remove", &entry, error))?;
+        Ok(true)
+    }
+
     /// Removes the directory `name` with what is in it. Links are removed, never followed; files
     /// that are mapped stay with those who map them.
     pub(crate) fn remove_tree(&self, name: &str) -> Result<(), FileError> {
@@ -238,7 +253,7 @@ impl Dir {
 pub(super) const ROOT: u32 = 0;
 
 /// The user that this process acts as.
-pub(super) fn me() -> u32 {
+pub(crate) fn me() -> u32 {
     // SAFETY: takes nothing and always succeeds.
     unsafe { libc::geteuid() }
 }
@@ -316,6 +331,17 @@ mod tests {
         dir.set_file_group(&file, "ring", 12345).unwrap();
         assert_eq!(file.metadata().unwrap().gid(), 12345);
         assert_eq!(dir.path().metadata().unwrap().gid(), 12345);
+    }
+
+    #[test]
+    fn a_file_is_removed_for_its_owner_only() {
+        let (place, dir) = scratch();
+        dir.create_file("ring", 0o000).unwrap();
+        assert!(!dir.remove_file_of("ring", me() + 1).unwrap());
+        assert!(place.path().join("ring").exists());
+        assert!(dir.remove_file_of("ring", me()).unwrap());
+        assert!(!place.path().join("ring").exists());
+        assert!(matches!(dir.remove_file_of("ring", me()), Err(FileError::NotFound(_))));
     }
 
     #[test]

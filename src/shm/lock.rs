@@ -5,6 +5,15 @@
 //! in a forked child by a handler: a child that lives on does not keep its parent's locks. A child
 //! on its way to `exec` does, for that moment; so does one made without handlers (see [`fork`]), for
 //! its life.
+//!
+//! What the handlers cannot do:
+//! - The first lock installs them: a fork that is under way in another thread at that moment misses
+//!   them, and its child is not told that it is one.
+//! - Handlers that other libraries register may run while this gate is locked, or before the child
+//!   knows that it is one: what they open or drop of a bus hangs, or is taken for the parent's own.
+//! - A builder's lock on an unfinished directory (see [`build`](super::build)) is none of these: a
+//!   child that is forked while a topic is being made keeps it for as long as it lives, and what is
+//!   unfinished is not removed before.
 
 use std::cell::UnsafeCell;
 use std::fs::File;
@@ -73,6 +82,11 @@ impl Lock {
         Lock::take(open, byte..byte.saturating_add(1), libc::F_RDLCK)
     }
 
+    /// Whether this is the process that took it, and no forked child, in which it holds nothing.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.made_in.is_current()
+    }
+
     /// Which byte it is.
     pub(crate) fn byte(&self) -> u64 {
         self.byte
@@ -101,7 +115,7 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         let file = self.file.take();
-        if !self.made_in.is_current() {
+        if !self.is_of_this_process() {
             // A forked child: the handler closed this descriptor, and its number may be another's.
             mem::forget(file);
             return;

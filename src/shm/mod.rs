@@ -4,10 +4,11 @@
 pub(crate) mod build;
 pub(crate) mod dir;
 pub(crate) mod error;
-pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod huge;
 pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod name;
 pub(crate) mod root;
+
+pub(crate) use crate::fork;

@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{self, Command};
 
 use tickcast::{
-    Bus, Event, FileError, NoticeKind, PublisherError, StartAt, SubscribeError, TopicError, WakeUp,
+    Bus, Event, FileError, NoticeKind, PublisherError, RemoveError, StartAt, SubscribeError,
+    TopicError, WakeUp,
 };
 
 use crate::common::child::{self, Child};
@@ -134,6 +135,11 @@ fn a_forked_child_holds_nothing() {
 }
 
 #[test]
+fn a_forked_child_opens_the_bus_anew() {
+    done_in_child("fork-anew");
+}
+
+#[test]
 fn a_forked_child_of_the_same_process_id_holds_nothing() {
     done_in_child("namespace");
 }
@@ -204,4 +210,73 @@ pub(crate) fn fork_with_everything_open() -> u32 {
     // SAFETY: a null status is allowed.
     unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
     u32::from_ne_bytes(id)
+}
+
+/// A process that forks: what its child inherits opens nothing, and a bus that the child opens is kept
+/// from being removed.
+pub(crate) fn fork_and_open_anew() {
+    let name = TestBus::new_name();
+    let bus = Bus::create(&name).expect("a new bus");
+    let topic = bus.topic("t").ring_bytes(RING_BYTES).create().expect("a topic");
+    let core = tickcast::runtime::Core::builder("core").agent(Box::new(Nothing));
+    let core = core.start().expect("a core");
+    let (mut heard, mut say) = io::pipe().expect("a pipe");
+    // SAFETY: the only other thread, the core's, only sleeps and polls; the child ends without
+    // unwinding or running what is to run at exit.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0);
+    if pid == 0 {
+        child::die_with_parent();
+        let is_forked = |error: &TopicError| matches!(error, TopicError::Forked { .. });
+        let publisher = topic.publisher(0);
+        let subscriber = topic.subscribe().open();
+        let refused = [
+            matches!(&publisher, Err(PublisherError::Topic(error)) if is_forked(error)),
+            matches!(&subscriber, Err(SubscribeError::Topic(error)) if is_forked(error)),
+            bus.open_topic("t").is_err_and(|error| is_forked(&error)),
+            bus.topic("new").ring_bytes(RING_BYTES).create().is_err_and(|error| is_forked(&error)),
+            topic.stat().is_err_and(|error| is_forked(&error)),
+            !core.is_running(),
+            matches!(core.stop(), Err(tickcast::runtime::StopError::Forked { .. })),
+        ];
+        let anew = Bus::open(&name).map(|bus| bus.open_topic("t").map(|it| it.publisher(0)));
+        let opened = matches!(anew, Ok(Ok(Ok(_))));
+        let said = refused.map(u8::from);
+        // A failure is seen by the parent, which hears nothing.
+        let _ = say.write_all(&said);
+        let _ = say.write_all(&[u8::from(opened)]);
+        loop {
+            // SAFETY: takes no argument.
+            unsafe { libc::pause() };
+        }
+    }
+    drop(say);
+    // Where the child dies, this is the end of the pipe.
+    let mut said = [0; 8];
+    heard.read_exact(&mut said).expect("the child lives");
+    assert_eq!(said, [1; 8], "publisher, subscriber, open, create, stat, is_running, stop, anew");
+    assert!(core.is_running());
+    core.stop().expect("the core is the parent's");
+    // The parent's own lock goes: what is left is the child's.
+    drop(topic);
+    drop(bus);
+    assert!(matches!(Bus::remove(&name, false), Err(RemoveError::InUse { .. })));
+    // SAFETY: takes no pointer; the child is ours and not yet waited for.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+    // SAFETY: a null status is allowed.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+    Bus::remove(&name, false).expect("nobody is there");
+}
+
+/// An agent without work.
+struct Nothing;
+
+impl tickcast::runtime::Agent for Nothing {
+    fn name(&self) -> &str {
+        "nothing"
+    }
+
+    fn poll(&mut self) -> usize {
+        0
+    }
 }

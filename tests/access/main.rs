@@ -8,6 +8,7 @@ mod huge;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use tickcast::{
@@ -46,7 +47,7 @@ fn buses_are_created_opened_and_listed() {
     bus.topic("a").ring_bytes(RING_BYTES).open_or_create().expect("a topic");
     assert_eq!(bus.topics().expect("readable"), ["a", "b"]);
     drop(bus);
-    Bus::remove(&name, false).expect("nobody is there");
+    remove(&name);
     assert!(!Bus::list().expect("readable").contains(&name));
     let error = Bus::remove(&name, true).expect_err("it is gone");
     assert!(matches!(error, RemoveError::File(FileError::NotFound(_))), "{error}");
@@ -133,18 +134,28 @@ fn files_are_private_to_owner_and_group_unless_told_otherwise() {
                 let is_cursors = path.extension().is_some_and(|what| what == "cursors");
                 let writers = mode & 0o222;
                 let mode = if is_cursors { writers | writers << 1 } else { mode };
-                // Whoever may only read must not be able to lock a cursor.
-                let is_cursors = path.extension().is_some_and(|what| what == "cursors");
-                let expected = if is_cursors { (mode & 0o222) | (mode & 0o222) << 1 } else { mode };
-                assert_eq!(found.mode() & 0o777, expected, "{}", path.display());
+                assert_eq!(found.mode() & 0o777, mode, "{}", path.display());
                 assert!(given_group.is_none_or(|group| group == found.gid()), "{}", path.display());
                 files += 1;
             }
         }
         assert_eq!(files, 1 + 1 + 2 * 4);
         drop(bus);
-        Bus::remove(&name, false).expect("nobody is there");
+        remove(&name);
     }
+}
+
+/// Removes a bus that nobody uses. A program that another test starts has all descriptors for a moment,
+/// until its `exec`: it is waited for.
+fn remove(name: &str) {
+    let removed = (0..5000).find_map(|_| match Bus::remove(name, false) {
+        Err(RemoveError::InUse { .. }) => {
+            thread::sleep(Duration::from_millis(1));
+            None
+        }
+        removed => Some(removed),
+    });
+    removed.expect("nobody is there").expect("may be removed");
 }
 
 #[test]
@@ -325,6 +336,10 @@ fn child() {
         }
         ["fork"] => {
             circumstances::fork_with_everything_open();
+            Ok(())
+        }
+        ["fork-anew"] => {
+            circumstances::fork_and_open_anew();
             Ok(())
         }
         ["namespace"] => circumstances::fork_in_namespace(),

@@ -88,7 +88,9 @@ impl State {
         let mut left = written;
         let mut rest = VecDeque::new();
         for run in &mut runs {
-            if run.first != next[run.input] {
+            // The end, too, must be an offset: nothing below can overflow, here or while the rest
+            // is written.
+            if run.first != next[run.input] || run.first.checked_add(run.count).is_none() {
                 return None;
             }
             let done = left.min(run.count);
@@ -122,4 +124,33 @@ pub(super) fn last_state(output: &Topic) -> Result<Option<(u64, Vec<u8>)>, Topic
     let page = files.publisher_page(Access::ReadOnly)?;
     let reserved = page.load(pages::publisher::RESERVED, Ordering::Acquire);
     Ok(last_control(&ring, reserved)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_counted_from_what_stands_behind_the_frame() {
+        let state = || State { next: vec![7, 20], runs: [run(1, 20, 5), run(0, 7, 2)].into() };
+        let left = |written| state().after(written);
+        assert_eq!(left(0), Some((vec![7, 20], [run(1, 20, 5), run(0, 7, 2)].into())));
+        assert_eq!(left(6), Some((vec![8, 25], [run(0, 8, 1)].into())));
+        assert_eq!(left(7), Some((vec![9, 25], VecDeque::new())));
+        assert_eq!(left(8), None);
+    }
+
+    #[test]
+    fn a_run_past_the_last_offset_is_none_of_ours() {
+        for (first, count) in [(u64::MAX, 1), (u64::MAX - 5, 9), (1, u64::MAX)] {
+            for written in [0, 1, 9, u64::MAX] {
+                let state = State { next: vec![first], runs: [run(0, first, count)].into() };
+                assert_eq!(state.after(written), None, "{count} from {first}, {written} written");
+            }
+        }
+    }
+
+    fn run(input: usize, first: u64, count: u64) -> Run {
+        Run { input, first, count }
+    }
 }

@@ -5,7 +5,10 @@
 //!
 //! A child that is made without the C library's handlers is not told from its parent: by vfork(3) or
 //! posix_spawn(3), by a bare clone(2) or by `_Fork`. It is to execute a program or to end, and neither
-//! to use nor to drop what it was made with.
+//! to use nor to drop what it was made with. The same holds for the child of a fork that is under way
+//! in another thread while the first [`watch`] registers the handler; and for every child until the
+//! handler has run in it: what another library's fork handlers open or drop there is taken for the
+//! parent's.
 
 use std::io;
 use std::sync::OnceLock;

@@ -177,6 +177,8 @@ impl Follower {
                         continue;
                     }
                     seen.push(frame);
+                    // As a subscriber, who looks again before it goes past.
+                    assert!(self.reader.peek().is_ok_and(|frame| frame.is_some()));
                     self.reader.consume();
                     left -= 1;
                     self.reader.open();

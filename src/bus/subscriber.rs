@@ -11,10 +11,10 @@ use crate::bus::merge::Merge;
 use crate::bus::message::{Event, Flow, Message, Notice, OwnedMessage};
 use crate::bus::subscribe::Order;
 use crate::bus::waiting::Waiting;
+use crate::fork::Generation;
 use crate::log::seat::Counts;
 use crate::log::wake::Wake;
 use crate::runtime::{IdleStrategy, Step, inside_agent};
-use crate::shm::fork::Generation;
 use crate::shm::futex;
 
 /// How often the publishers' lives and the bus's end are looked at while there is nothing.

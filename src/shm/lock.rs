@@ -3,7 +3,7 @@
 //! They are open-file-description locks (fcntl(2)), which last until the last descriptor of their
 //! description is closed. So each lock has a description of its own, closed on `exec`, and closed
 //! in a forked child by a handler: a child that lives on does not keep its parent's locks. A child
-//! on its way to `exec` does, for that moment; so does one made without handlers (see [`fork`]), for
+//! on its way to `exec` does, for that moment; so does one made without handlers (see [`crate::fork`]), for
 //! its life.
 //!
 //! What the handlers cannot do:
@@ -24,7 +24,7 @@ use std::os::fd::AsRawFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use super::fork::{self, Generation};
+use crate::fork::{self, Generation};
 
 /// How many locks a process can hold at once.
 const LOCKS_MAX: usize = 16_384;

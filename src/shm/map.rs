@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
-use super::fork::{self, Generation};
+use crate::fork::{self, Generation};
 
 /// What may be done through a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

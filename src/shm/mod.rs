@@ -10,5 +10,3 @@ pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod name;
 pub(crate) mod root;
-
-pub(crate) use crate::fork;

@@ -65,6 +65,8 @@ compile_error!("tickcast needs Linux on a little-endian 64-bit machine");
 mod bus;
 #[cfg(not(loom))]
 mod fork;
+#[cfg(not(loom))]
+mod journal;
 #[cfg_attr(loom, allow(dead_code, unreachable_pub))]
 mod log;
 #[cfg(not(loom))]

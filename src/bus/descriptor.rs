@@ -13,7 +13,7 @@ use crate::log::pages::SLOTS;
 use crate::shm::error::FileError;
 
 /// Version of everything that lies in shared memory: frames, blocks, pages and this file.
-pub(crate) const LAYOUT_VERSION: u32 = 1;
+pub(crate) const LAYOUT_VERSION: u32 = 2;
 
 /// Smallest ring: four blocks.
 pub(crate) const RING_BYTES_MIN: u64 = 256 << 10;

@@ -8,7 +8,7 @@ use crate::bus::descriptor::SlowSubscriber;
 use crate::bus::publish_error::Full;
 use crate::log::gate::{Blocked, Gate};
 use crate::log::memory::Memory;
-use crate::log::pages;
+use crate::log::pages::{self, JOURNAL_SLOT};
 use crate::shm::lock;
 use crate::sync::Ordering;
 
@@ -61,6 +61,9 @@ impl Hindrance {
             gate.count_full_wait();
             Found { blocked, since: now, looked: now, is_unseen: false }
         });
+        if blocked.slot == JOURNAL_SLOT {
+            return self.lift_journal(gate, found, now);
+        }
         if now - found.looked >= LIFE_CHECK {
             found.looked = now;
             match lock::is_held(&self.cursors_file, blocked.slot as u64) {
@@ -88,12 +91,34 @@ impl Hindrance {
         false
     }
 
+    /// The journal is never found dead: what it has asked the disk to do goes on reading the ring
+    /// behind its death. A successor takes its cursor over, or the publisher goes on without one
+    /// after the time that the journal has set.
+    fn lift_journal(&mut self, gate: &mut Gate, found: Found, now: Instant) -> bool {
+        let page = &gate.pages().journal;
+        let after_ns = page.load(pages::journal::GIVE_UP_AFTER_NS, Ordering::Relaxed);
+        if after_ns != 0 && now - found.since >= Duration::from_nanos(after_ns) {
+            let offset = page.load(pages::cursor::OFFSET, Ordering::Relaxed);
+            log::error!(
+                "going on without the journal, which is behind since message {offset}: what comes \
+                 from there on may never be on disk"
+            );
+            gate.evict(found.blocked);
+            return true;
+        }
+        self.found = Some(found);
+        false
+    }
+
     /// Who that is, for the user.
-    pub(crate) fn describe(&self, blocked: Blocked) -> Full {
-        let page = blocked.slot as u64 * pages::PAGE_BYTES / 8;
-        let field = |field| self.cursors.load(page + field, Ordering::Relaxed);
+    pub(crate) fn describe(&self, gate: &Gate, blocked: Blocked) -> Full {
+        let (page, memory) = match blocked.slot {
+            JOURNAL_SLOT => (0, &gate.pages().journal),
+            slot => (slot as u64 * pages::PAGE_BYTES / 8, &self.cursors),
+        };
+        let field = |field| memory.load(page + field, Ordering::Relaxed);
         Full {
-            slot: blocked.slot as u32,
+            slot: (blocked.slot != JOURNAL_SLOT).then_some(blocked.slot as u32),
             pid: field(pages::cursor::PID),
             offset: field(pages::cursor::OFFSET),
         }

@@ -5,6 +5,7 @@
 //! | `<n>.log` | the ring | writes | reads | reads |
 //! | `<n>.publisher` | publisher page; byte 0 is its lock | writes | reads | reads |
 //! | `<n>.control` | control page | writes | writes | reads |
+//! | `<n>.journal` | journal page; byte 0 is its lock | reads | reads | reads |
 //! | `<n>.cursors` | a page a slot; byte i is slot i's lock | reads | writes its own page | - |
 
 use std::fs::File;
@@ -23,10 +24,11 @@ use crate::sync::Ordering;
 
 const PUBLISHER_MAGIC: u64 = u64::from_le_bytes(*b"TICKPUB\x01");
 const CONTROL_MAGIC: u64 = u64::from_le_bytes(*b"TICKCTL\x01");
+const JOURNAL_MAGIC: u64 = u64::from_le_bytes(*b"TICKJRN\x01");
 
 /// Bytes of shared memory that a partition takes.
 pub(crate) const fn shared_bytes(ring_bytes: u64) -> u64 {
-    ring_bytes + (2 + SLOTS as u64) * PAGE_BYTES
+    ring_bytes + (3 + SLOTS as u64) * PAGE_BYTES
 }
 
 /// The files of partition `index` of the topic in `dir`.
@@ -49,17 +51,20 @@ impl PartitionFiles<'_> {
     /// Makes all files, their memory allocated and touched.
     pub(crate) fn create(&self, mode: u32, group: u32) -> Result<(), FileError> {
         let log_id = self.log_id();
-        let head = |page: &Memory, magic: u64| {
-            page.store(0, magic, Ordering::Relaxed);
-            page.store(1, log_id.0[0], Ordering::Relaxed);
-            page.store(2, log_id.0[1], Ordering::Relaxed);
+        let head = |page: &Memory, at: u64, magic: u64| {
+            page.store(at, magic, Ordering::Relaxed);
+            page.store(at + 1, log_id.0[0], Ordering::Relaxed);
+            page.store(at + 2, log_id.0[1], Ordering::Relaxed);
         };
         let ring = self.create_ring(mode, group)?;
         drop(ring);
         let page = self.create_file(&self.name("publisher"), mode, group, PAGE_BYTES)?;
-        head(&page, PUBLISHER_MAGIC);
+        head(&page, pages::publisher::MAGIC, PUBLISHER_MAGIC);
         page.store(pages::publisher::RING_BYTES, self.descriptor.ring_bytes, Ordering::Relaxed);
-        head(&self.create_file(&self.name("control"), mode, group, PAGE_BYTES)?, CONTROL_MAGIC);
+        let page = self.create_file(&self.name("control"), mode, group, PAGE_BYTES)?;
+        head(&page, pages::control::MAGIC, CONTROL_MAGIC);
+        let page = self.create_file(&self.name("journal"), mode, group, PAGE_BYTES)?;
+        head(&page, pages::journal::MAGIC, JOURNAL_MAGIC);
         // Whoever can open this file can lock slots, so only those who may write can.
         let mode = mode & 0o222 | (mode & 0o222) << 1;
         self.create_file(&self.name("cursors"), mode, group, SLOTS as u64 * PAGE_BYTES)?;
@@ -144,7 +149,7 @@ impl PartitionFiles<'_> {
     /// Opens the publisher page.
     pub(crate) fn publisher_page(&self, access: Access) -> Result<Memory, TopicError> {
         let page = self.open(&self.name("publisher"), PAGE_BYTES, access)?;
-        self.check(&page, PUBLISHER_MAGIC, "publisher")?;
+        self.check(&page, pages::publisher::MAGIC, PUBLISHER_MAGIC, "publisher")?;
         let ring_bytes = page.load(pages::publisher::RING_BYTES, Ordering::Relaxed);
         if ring_bytes != self.descriptor.ring_bytes {
             return Err(self.foreign("publisher"));
@@ -155,7 +160,14 @@ impl PartitionFiles<'_> {
     /// Opens the control page, for writing where that is allowed and `access` asks for it.
     pub(crate) fn control_page(&self, access: Access) -> Result<Memory, TopicError> {
         let page = self.open(&self.name("control"), PAGE_BYTES, access)?;
-        self.check(&page, CONTROL_MAGIC, "control")?;
+        self.check(&page, pages::control::MAGIC, CONTROL_MAGIC, "control")?;
+        Ok(page)
+    }
+
+    /// Opens the journal page.
+    pub(crate) fn journal_page(&self, access: Access) -> Result<Memory, TopicError> {
+        let page = self.open(&self.name("journal"), PAGE_BYTES, access)?;
+        self.check(&page, pages::journal::MAGIC, JOURNAL_MAGIC, "journal")?;
         Ok(page)
     }
 
@@ -164,6 +176,7 @@ impl PartitionFiles<'_> {
         Ok(Pages {
             publisher: self.publisher_page(Access::ReadOnly)?,
             control: self.control_page(control)?,
+            journal: self.journal_page(Access::ReadOnly)?,
         })
     }
 
@@ -188,6 +201,11 @@ impl PartitionFiles<'_> {
         self.dir.open_file(&self.name("publisher"), write)
     }
 
+    /// The file whose byte 0 is the journal's lock.
+    pub(crate) fn journal_file(&self, write: bool) -> Result<File, FileError> {
+        self.dir.open_file(&self.name("journal"), write)
+    }
+
     /// The file whose byte i is slot i's lock.
     pub(crate) fn cursors_file(&self, write: bool) -> Result<File, FileError> {
         self.dir.open_file(&self.name("cursors"), write)
@@ -205,16 +223,17 @@ impl PartitionFiles<'_> {
         open_in(self.dir, name, bytes, access, map::Pages::Default)
     }
 
-    fn check(&self, page: &Memory, magic: u64, what: &str) -> Result<(), TopicError> {
+    fn check(&self, page: &Memory, at: u64, magic: u64, what: &str) -> Result<(), TopicError> {
         let id = self.log_id();
-        let found = [0, 1, 2].map(|at| page.load(at, Ordering::Relaxed));
+        let found = [at, at + 1, at + 2].map(|at| page.load(at, Ordering::Relaxed));
         if found == [magic, id.0[0], id.0[1]] { Ok(()) } else { Err(self.foreign(what)) }
     }
 }
 
 const _: () = {
-    assert!(pages::publisher::MAGIC == 0 && pages::publisher::LOG_ID == 1);
-    assert!(pages::control::MAGIC == 0 && pages::control::LOG_ID == 1);
+    assert!(pages::publisher::LOG_ID == pages::publisher::MAGIC + 1);
+    assert!(pages::control::LOG_ID == pages::control::MAGIC + 1);
+    assert!(pages::journal::LOG_ID == pages::journal::MAGIC + 1);
 };
 
 fn create_in(

@@ -1,5 +1,7 @@
 //! Why nothing could be published.
 
+use std::fmt;
+
 use thiserror::Error;
 
 use crate::bus::topic_error::TopicError;
@@ -29,21 +31,37 @@ pub enum PublisherError {
     Topic(#[from] TopicError),
 }
 
-/// Who keeps a publisher waiting: the reliable subscriber that is furthest behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error(
-    "the ring is full: process {pid} (slot {slot}) still has to read message {offset}; wait for \
-     it, or create the topic so that slow subscribers are evicted"
-)]
+/// Who keeps a publisher waiting: the reliable subscriber that is furthest behind, or the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Full {
-    /// Its slot.
-    pub slot: u32,
+    /// Its slot; `None` is the journal.
+    pub slot: Option<u32>,
     /// Its process.
     pub pid: u64,
     /// The message that it has to read next.
     pub offset: u64,
 }
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Full { slot, pid, offset } = self;
+        match slot {
+            Some(slot) => write!(
+                f,
+                "the ring is full: process {pid} (slot {slot}) still has to read message {offset}; \
+                 wait for it, or create the topic so that slow subscribers are evicted"
+            ),
+            None => write!(
+                f,
+                "the ring is full: the journal (process {pid}) still has to write message \
+                 {offset}; wait for it, or, if it is gone, start it again"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Full {}
 
 /// Why a message was not published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

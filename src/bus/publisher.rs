@@ -64,7 +64,8 @@ impl Publisher {
         let ring = files.ring(Access::ReadWrite)?;
         let cursors = files.cursors()?;
         let reserved = page.load(pages::publisher::RESERVED, Ordering::Acquire);
-        let pages = Pages { publisher: page, control: control.clone() };
+        let journal = files.journal_page(Access::ReadOnly)?;
+        let pages = Pages { publisher: page, control: control.clone(), journal };
         let gate = Gate::new(pages, cursors.clone(), ring.bytes_len(), reserved);
         let cursors_file = files.cursors_file(false).map_err(TopicError::from)?;
         let hindrance = Hindrance::new(control, cursors, cursors_file, topic.slow_subscriber());
@@ -353,7 +354,7 @@ impl Publisher {
         if self.hindrance.lift(self.writer.gate(), blocked) {
             return Ok(());
         }
-        Err(PublishError::Full(self.hindrance.describe(blocked)))
+        Err(PublishError::Full(self.hindrance.describe(self.writer.gate(), blocked)))
     }
 
     /// Tries again until it works; `error` is what the first try gave.

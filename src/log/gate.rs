@@ -10,11 +10,14 @@
 
 use super::block::BLOCK_BYTES;
 use super::memory::Memory;
-use super::pages::{self, PAGE_BYTES, Pages, SLOTS};
+use super::pages::{self, JOURNAL_SLOT, PAGE_BYTES, Pages, SLOTS};
 use crate::sync::{Ordering, fence};
 
 /// Words from one slot's page to the next one's.
 const SLOT_WORDS: u64 = PAGE_BYTES / 8;
+
+/// The slots and the journal.
+const MEMBERS: usize = JOURNAL_SLOT + 1;
 
 /// Who holds the publisher back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +44,12 @@ pub(crate) struct Gate {
     reserved: u64,
     /// Membership at the last enumeration; `None` before the first.
     membership: Option<u64>,
-    members: [Member; SLOTS],
+    members: [Member; MEMBERS],
     member_count: usize,
     /// No member's cursor is below this, as long as the membership stays.
     bound: u64,
     /// Generation that counts no longer, for each slot: dead or evicted.
-    disregarded: [u64; SLOTS],
+    disregarded: [u64; MEMBERS],
 }
 
 impl Gate {
@@ -65,7 +68,7 @@ impl Gate {
             ring_bytes,
             reserved,
             membership: None,
-            members: [Member::default(); SLOTS],
+            members: [Member::default(); MEMBERS],
             member_count: 0,
             bound: 0,
             disregarded,
@@ -161,10 +164,9 @@ impl Gate {
     /// Finds the active slots anew.
     fn enumerate(&mut self) {
         self.member_count = 0;
-        for slot in 0..SLOTS {
-            let at = slot as u64 * SLOT_WORDS;
+        for slot in 0..MEMBERS {
             // Pairs with the joiner's release store of its state: an active slot's cursor is set.
-            let state = self.cursors.load(at + pages::cursor::STATE, Ordering::Acquire);
+            let state = self.field(slot, pages::cursor::STATE);
             let (generation, active) = (state >> 1, state & 1 == 1);
             if active && self.disregarded[slot] != generation {
                 self.members[self.member_count] = Member { slot, generation, cursor: 0 };
@@ -173,15 +175,18 @@ impl Gate {
         }
     }
 
+    fn field(&self, slot: usize, field: u64) -> u64 {
+        cursor_field(&self.pages, &self.cursors, slot, field)
+    }
+
     /// The member that is furthest behind.
     fn scan(&mut self, head: u64) -> Option<Member> {
         let mut slowest: Option<Member> = None;
         let mut at = 0;
         while at < self.member_count {
             let member = &mut self.members[at];
-            let place = member.slot as u64 * SLOT_WORDS + pages::cursor::POSITION;
             // Edge `leave`, the publisher's side.
-            let cursor = self.cursors.load(place, Ordering::Acquire);
+            let cursor = cursor_field(&self.pages, &self.cursors, member.slot, pages::cursor::POSITION);
             if cursor < member.cursor || cursor > head {
                 // A cursor that goes back or runs ahead is not one of ours: its page was
                 // overwritten. Its owner is told, the others go on.
@@ -198,5 +203,14 @@ impl Gate {
             at += 1;
         }
         slowest
+    }
+}
+
+/// A field of a slot's page, or of the journal's.
+fn cursor_field(pages: &Pages, cursors: &Memory, slot: usize, field: u64) -> u64 {
+    if slot == JOURNAL_SLOT {
+        pages.journal.load(field, Ordering::Acquire)
+    } else {
+        cursors.load(slot as u64 * SLOT_WORDS + field, Ordering::Acquire)
     }
 }

@@ -5,10 +5,14 @@
 //! overrun while it copies sees old and new words mixed, which is defined behaviour, and finds out by
 //! validation.
 
+use std::fmt;
 use std::sync::Arc;
 
 #[cfg(not(loom))]
-use std::ptr::NonNull;
+use std::{io, ptr::NonNull};
+
+#[cfg(not(loom))]
+use memmap2::{Advice, MmapMut, MmapRaw};
 
 #[cfg(not(loom))]
 use crate::shm::map::{Access, Map};
@@ -18,7 +22,7 @@ use crate::sync::{AtomicU64, Ordering, fence};
 pub(crate) const WORD_BYTES: u64 = 8;
 
 /// A run of words that others may read and write at the same time. Cloning shares it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Memory {
     #[cfg(not(loom))]
     base: NonNull<AtomicU64>,
@@ -26,12 +30,14 @@ pub(crate) struct Memory {
     owner: Owner,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Owner {
     #[cfg(not(loom))]
     Heap { _lines: Arc<[Line]> },
     #[cfg(not(loom))]
     Map(Arc<Map>),
+    #[cfg(not(loom))]
+    Private { _pages: Arc<MmapRaw> },
     #[cfg(loom)]
     Heap { words: Arc<[AtomicU64]>, first: usize },
 }
@@ -42,6 +48,13 @@ enum Owner {
 #[repr(align(64))]
 struct Line {
     _words: [AtomicU64; 8],
+}
+
+/// What it is, and not all that it holds.
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("words", &self.words).finish_non_exhaustive()
+    }
 }
 
 // SAFETY: `base` points into memory that `owner` keeps alive and that is only ever accessed as
@@ -68,6 +81,34 @@ impl Memory {
             let heap: Arc<[AtomicU64]> = (0..words).map(|_| AtomicU64::new(0)).collect();
             Memory { words, owner: Owner::Heap { words: heap, first: 0 } }
         }
+    }
+
+    /// Zeroed memory of this process, at least `bytes` of it in whole pages: what a disk can be asked
+    /// to read from or to write to without a copy.
+    ///
+    /// # Errors
+    /// When there is none left.
+    #[cfg(not(loom))]
+    pub(crate) fn pages(bytes: u64) -> io::Result<Memory> {
+        let len = bytes.next_multiple_of(super::pages::PAGE_BYTES) as usize;
+        let pages = MmapRaw::from(MmapMut::map_anon(len)?);
+        // A forked child that shares these pages until one of the two writes to them would take the
+        // place at which the disk is at work.
+        pages.advise(Advice::DontFork)?;
+        let base = NonNull::new(pages.as_mut_ptr()).expect("a mapping is never at 0").cast();
+        let owner = Owner::Private { _pages: Arc::new(pages) };
+        Ok(Memory { base, words: len / WORD_BYTES as usize, owner })
+    }
+
+    /// Where byte `at` lies, of which `bytes` follow: for the kernel. Whoever has it read from there
+    /// or written to answers for the access, and keeps this memory until that is over.
+    ///
+    /// # Panics
+    /// When that is not all in this memory.
+    #[cfg(not(loom))]
+    pub(crate) fn address(&self, at: u64, bytes: u64) -> *mut u8 {
+        assert!(at.checked_add(bytes).is_some_and(|end| end <= self.bytes_len()));
+        self.base.as_ptr().cast::<u8>().wrapping_add(at as usize)
     }
 
     /// The memory of a mapping.
@@ -107,6 +148,8 @@ impl Memory {
             #[cfg(not(loom))]
             Owner::Map(map) => matches!(map.access(), Access::ReadWrite),
             Owner::Heap { .. } => true,
+            #[cfg(not(loom))]
+            Owner::Private { .. } => true,
         }
     }
 

@@ -25,6 +25,8 @@ pub(crate) mod reader;
 pub(crate) mod ring;
 pub(crate) mod seat;
 pub(crate) mod seek;
+#[cfg(not(loom))]
+pub(crate) mod segment;
 mod source;
 pub(crate) mod takeover;
 #[cfg(all(test, not(loom)))]

@@ -5,6 +5,7 @@
 //! | publisher | the publisher | its pid and epoch, `reserved`, eviction marks, counters |
 //! | control | anyone who may join | membership, the wake word, the closed word |
 //! | cursor, one a slot | the slot's subscriber | its state, cursor and counters |
+//! | journal | the journal | a cursor of its own kind, how far the log is on disk, what is wrong |
 //!
 //! All fields are words (8 bytes, little-endian); the numbers below are word indices. A field that
 //! is written often, or by another party than its neighbours, has a cache line to itself.
@@ -23,9 +24,13 @@ pub(crate) const SLOTS: usize = 64;
 #[cfg(loom)]
 pub(crate) const SLOTS: usize = 2;
 
+/// Number of the journal's cursor, behind those of the slots. It gates the publisher as they do, but
+/// its lock says nothing: the requests of a journal that was killed go on reading the ring.
+pub(crate) const JOURNAL_SLOT: usize = SLOTS;
+
 /// Fields of the publisher page.
 pub(crate) mod publisher {
-    use super::SLOTS;
+    use super::JOURNAL_SLOT;
 
     pub(crate) const MAGIC: u64 = 0;
     pub(crate) const LOG_ID: u64 = 1;
@@ -46,9 +51,9 @@ pub(crate) mod publisher {
     /// before untouched, and whoever counts has some blocks' time to read it.
     pub(crate) const BYTES: u64 = 24;
     pub(crate) const BYTES_WORDS: u64 = 8;
-    /// Generation last evicted from each slot.
+    /// Generation last evicted from each slot, the journal's included.
     pub(crate) const EVICTED: u64 = BYTES + BYTES_WORDS;
-    pub(crate) const WORDS: u64 = EVICTED + SLOTS as u64;
+    pub(crate) const WORDS: u64 = EVICTED + JOURNAL_SLOT as u64 + 1;
 
     /// Where the bytes before block `number` are counted.
     pub(crate) const fn bytes_before(number: u64) -> u64 {
@@ -83,7 +88,40 @@ pub(crate) mod cursor {
     pub(crate) const LOST: u64 = 6;
 }
 
+/// Fields of the journal page, behind a first line that is laid out as a slot's page.
+pub(crate) mod journal {
+    pub(crate) const MAGIC: u64 = 8;
+    pub(crate) const LOG_ID: u64 = 9;
+    /// Every message below this offset is known to be on disk. Only grows.
+    pub(crate) const DURABLE_OFFSET: u64 = 16;
+    /// The same, as a position.
+    pub(crate) const DURABLE: u64 = 17;
+    /// Every message below this offset was given to the disk, and a reader of the files finds it.
+    pub(crate) const WRITTEN_OFFSET: u64 = 24;
+    /// The same, as a position.
+    pub(crate) const WRITTEN: u64 = 25;
+    /// A code of `journal::status::State`.
+    pub(crate) const STATE: u64 = 32;
+    /// The last error's number in the kernel's list; 0 = none.
+    pub(crate) const ERROR: u64 = 33;
+    /// Position that it is about.
+    pub(crate) const ERROR_POSITION: u64 = 34;
+    /// How many there were.
+    pub(crate) const ERRORS: u64 = 35;
+    /// After so many ns the publisher goes on without a journal that is in its way; 0 = never.
+    pub(crate) const GIVE_UP_AFTER_NS: u64 = 36;
+    /// Messages that are in the log and not in the journal.
+    pub(crate) const LOST: u64 = 37;
+    /// Bytes of the path of the journal's directory, and the path.
+    pub(crate) const PATH_BYTES: u64 = 64;
+    pub(crate) const PATH: u64 = 65;
+    pub(crate) const WORDS: u64 = 512;
+    /// Longest path.
+    pub(crate) const PATH_BYTES_MAX: u64 = (WORDS - PATH) * 8;
+}
+
 const _: () = {
+    assert!(journal::WORDS * 8 <= 4096);
     assert!(publisher::WORDS * 8 <= 4096);
     assert!(control::WORDS * 8 <= 4096);
     assert!((cursor::LOST + 1) * 8 <= PAGE_BYTES);
@@ -94,6 +132,7 @@ const _: () = {
 pub(crate) struct Pages {
     pub(crate) publisher: Memory,
     pub(crate) control: Memory,
+    pub(crate) journal: Memory,
 }
 
 impl Pages {
@@ -103,6 +142,7 @@ impl Pages {
         Pages {
             publisher: Memory::heap(publisher::WORDS * 8),
             control: Memory::heap(control::WORDS * 8),
+            journal: Memory::heap(PAGE_BYTES),
         }
     }
 }

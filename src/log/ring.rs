@@ -33,6 +33,26 @@ impl Ring {
         Ring { memory: Memory::heap(BLOCK_BYTES), mask: BLOCK_BYTES - 1 }
     }
 
+    /// `blocks` places for blocks, a power of two: fewer than a ring that is written to needs.
+    #[cfg(not(loom))]
+    pub(crate) fn of_blocks(memory: Memory) -> Ring {
+        let bytes = memory.bytes_len();
+        assert!(bytes.is_power_of_two() && bytes >= BLOCK_BYTES);
+        Ring { memory, mask: bytes - 1 }
+    }
+
+    /// The memory that the words lie in.
+    #[cfg(not(loom))]
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The byte of the memory at which `position` lies.
+    #[cfg(not(loom))]
+    pub(crate) fn byte_of(&self, position: u64) -> u64 {
+        position & self.mask
+    }
+
     /// Size in bytes.
     #[inline(always)]
     pub(crate) fn bytes_len(&self) -> u64 {
@@ -172,6 +192,12 @@ impl<'a> Lines<'a> {
     #[inline(always)]
     pub(crate) fn copy_words(self, position: u64, count: u64, to: Lines<'_>) {
         self.words.copy_words(self.index(position), count, to.words, to.index(position));
+    }
+
+    /// Copies `count` words from `position` on to `to`, from its word `to_index` on.
+    #[cfg(not(loom))]
+    pub(crate) fn copy_to(self, position: u64, count: u64, to: Words<'_>, to_index: u64) {
+        self.words.copy_words(self.index(position), count, to, to_index);
     }
 
     /// Bytes in place.

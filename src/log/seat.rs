@@ -49,6 +49,15 @@ impl Seat {
         Seat { pages, page, slot, generation, ring_bytes }
     }
 
+    /// Takes over a slot whose owner left it active and that the publisher still waits for, with its
+    /// cursor where it is.
+    #[cfg(not(loom))]
+    pub(crate) fn adopt(pages: Pages, page: Memory, slot: usize, ring_bytes: u64) -> Option<Seat> {
+        let state = page.load(pages::cursor::STATE, Ordering::Relaxed);
+        let seat = Seat { pages, page, slot, generation: state >> 1, ring_bytes };
+        (state & 1 == 1 && !seat.is_evicted()).then_some(seat)
+    }
+
     /// Activates the slot with its cursor at `position`, where the caller will read from the start
     /// of the block on. May be called again with a higher position after [`Covered`].
     ///

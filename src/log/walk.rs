@@ -3,9 +3,9 @@
 
 use thiserror::Error;
 
-use super::block::{BLOCK_HEADER_BYTES, block_end, block_start};
+use super::block::{BLOCK_HEADER_BYTES, BlockHeader, block_end, block_start};
 use super::frame::{CommitWord, GAP_BYTES, HEADER_BYTES, Kind, OFFSET_MAX, TRAIN_PREFIX_BYTES};
-use super::ring::Ring;
+use super::ring::{Lines, Ring};
 use super::writer::Resume;
 use crate::sync::Ordering;
 
@@ -26,7 +26,7 @@ impl Damaged {
     }
 }
 
-/// Where the committed frames of a block end.
+/// Where the committed frames of a log end, as far as they were walked over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tail {
     pub(crate) resume: Resume,
@@ -77,85 +77,100 @@ pub(crate) fn check_gap(position: u64, gap: [u64; 3], offset: u64) -> Result<u64
     Ok(to)
 }
 
-/// Walks block `number` from `BLOCK_HEADER_BYTES` to the last committed frame, calling `visit`
-/// with every message start or gap (its position and offset) until that returns false.
+impl Tail {
+    /// Before the first frame of block `number`, whose header is `header`.
+    pub(crate) fn at_block(number: u64, header: &BlockHeader) -> Tail {
+        let resume = Resume {
+            position: block_start(number) + BLOCK_HEADER_BYTES,
+            offset: header.first_offset,
+            timestamp_max_ns: header.timestamp_max_ns,
+            payload_bytes: 0,
+        };
+        Tail { resume, train_open: u64::from(header.first_message) != BLOCK_HEADER_BYTES }
+    }
+
+    /// Before block `number` is entered, where the message of `offset` is next.
+    #[cfg(not(loom))]
+    pub(crate) fn before_block(number: u64, offset: u64) -> Tail {
+        let position = block_start(number);
+        let resume = Resume { position, offset, timestamp_max_ns: 0, payload_bytes: 0 };
+        Tail { resume, train_open: false }
+    }
+
+    /// Goes on over the committed frames up to the block's end, or to `limit`, calling `visit` with every message
+    /// start or gap (its position and offset) until that returns false. Ends before the first frame
+    /// that cannot be one, with an error.
+    pub(crate) fn advance(
+        &mut self,
+        lines: Lines<'_>,
+        limit: u64,
+        mut visit: impl FnMut(u64, u64) -> bool,
+    ) -> Result<(), Damaged> {
+        // A walk that stands behind the block's last frame has nothing to go on over.
+        let end = block_end(self.resume.position - 1).min(limit);
+        let Tail { resume, train_open } = self;
+        while resume.position < end {
+            let position = resume.position;
+            // Edge `commit`.
+            let word = CommitWord(lines.load(position, Ordering::Acquire));
+            if !word.is_committed() {
+                break;
+            }
+            let frame = check(word, position, resume.offset)?;
+            let starts = matches!(frame.kind, Kind::Message | Kind::First | Kind::Gap);
+            if starts && !visit(position, resume.offset) {
+                break;
+            }
+            let mut last = resume.offset;
+            if frame.kind == Kind::Gap {
+                let mut gap = [0; 3];
+                lines.load_words(position + HEADER_BYTES, &mut gap);
+                last = check_gap(position, gap, resume.offset)?;
+            }
+            if starts || frame.kind == Kind::Control {
+                let timestamp_ns = lines.load(position + 8, Ordering::Relaxed);
+                resume.timestamp_max_ns = resume.timestamp_max_ns.max(timestamp_ns);
+            }
+            if frame.kind.carries_payload() {
+                resume.payload_bytes += word.length();
+            }
+            match frame.kind {
+                Kind::Message | Kind::Gap => resume.offset = last + 1,
+                Kind::First => {
+                    *train_open = true;
+                    resume.payload_bytes -= TRAIN_PREFIX_BYTES;
+                }
+                Kind::Last => {
+                    *train_open = false;
+                    resume.offset += 1;
+                }
+                Kind::Abort => *train_open = false,
+                Kind::Middle | Kind::Padding | Kind::Control => {}
+            }
+            resume.position = frame.end;
+        }
+        Ok(())
+    }
+}
+
+/// Walks block `number` from its first frame to the last committed one: see [`Tail::advance`].
 ///
 /// `None` when the block is not in its place, or no longer is at the end of the walk.
 /// `payload_bytes` of the tail counts this block only.
 pub(crate) fn walk(
     ring: &Ring,
     number: u64,
-    mut visit: impl FnMut(u64, u64) -> bool,
+    visit: impl FnMut(u64, u64) -> bool,
 ) -> Result<Option<Tail>, Damaged> {
     let Some(header) = ring.header(number) else { return Ok(None) };
-    let start = block_start(number);
-    let mut position = start + BLOCK_HEADER_BYTES;
-    let end = block_end(position);
-    let mut offset = header.first_offset;
-    let mut timestamp_max_ns = header.timestamp_max_ns;
-    let mut payload_bytes = 0;
-    let mut train_open = u64::from(header.first_message) != BLOCK_HEADER_BYTES;
-    let mut damaged = None;
-    while position < end {
-        // Edge `commit`.
-        let word = CommitWord(ring.lines().load(position, Ordering::Acquire));
-        if !word.is_committed() {
-            break;
-        }
-        let frame = match check(word, position, offset) {
-            Ok(frame) => frame,
-            Err(damage) => {
-                damaged = Some(damage);
-                break;
-            }
-        };
-        let starts = matches!(frame.kind, Kind::Message | Kind::First | Kind::Gap);
-        if starts && !visit(position, offset) {
-            break;
-        }
-        if frame.kind.carries_payload() {
-            payload_bytes += word.length();
-        }
-        match frame.kind {
-            Kind::Message => offset += 1,
-            Kind::First => {
-                train_open = true;
-                payload_bytes -= TRAIN_PREFIX_BYTES;
-            }
-            Kind::Last => {
-                train_open = false;
-                offset += 1;
-            }
-            Kind::Abort => train_open = false,
-            Kind::Gap => {
-                let mut gap = [0; 3];
-                ring.lines().load_words(position + HEADER_BYTES, &mut gap);
-                match check_gap(position, gap, offset) {
-                    Ok(to) => offset = to + 1,
-                    Err(damage) => {
-                        damaged = Some(damage);
-                        break;
-                    }
-                }
-            }
-            Kind::Middle | Kind::Padding | Kind::Control => {}
-        }
-        if matches!(frame.kind, Kind::Message | Kind::First | Kind::Gap | Kind::Control) {
-            timestamp_max_ns =
-                timestamp_max_ns.max(ring.lines().load(position + 8, Ordering::Relaxed));
-        }
-        position = frame.end;
-    }
+    let mut tail = Tail::at_block(number, &header);
+    let walked = tail.advance(ring.lines(), u64::MAX, visit);
     // What was read counts only if the block is still the one that was entered; otherwise what
     // looks like damage may be the next lap.
     if !ring.still(number) {
         return Ok(None);
     }
-    if let Some(damage) = damaged {
-        return Err(damage);
-    }
-    let resume = Resume { position, offset, timestamp_max_ns, payload_bytes };
-    Ok(Some(Tail { resume, train_open }))
+    walked.map(|()| Some(tail))
 }
 
 /// The tail of block `number`.

@@ -29,17 +29,17 @@ impl Place {
     }
 
     fn files() -> Place {
-        // Who maps it for what: the ring, the publisher page, the control page, the cursors.
+        // Who maps it for what: the ring, the pages of publisher, control and journal, the cursors.
         use Access::{ReadOnly, ReadWrite};
-        let sizes = [RING_BYTES, PAGE_BYTES, PAGE_BYTES, SLOTS as u64 * PAGE_BYTES];
+        let sizes = [RING_BYTES, PAGE_BYTES, PAGE_BYTES, PAGE_BYTES, SLOTS as u64 * PAGE_BYTES];
         let files = sizes.map(|bytes| {
             let file = tempfile::tempfile_in("/dev/shm").expect("a file in shared memory");
             map::allocate(&file, bytes, map::Pages::Default).expect("room for it");
             (file, bytes)
         });
-        let end = |accesses: [Access; 4]| {
+        let end = |accesses: [Access; 5]| {
             let mut accesses = accesses.into_iter();
-            let [ring, publisher, control, cursors] = files.each_ref().map(|(file, bytes)| {
+            let [ring, publisher, control, journal, cursors] = files.each_ref().map(|(file, bytes)| {
                 let access = accesses.next().expect("one each");
                 let map = Map::new(file, 0, *bytes as usize, access, map::Pages::Default);
                 Memory::mapped(map.expect("a mapping"))
@@ -47,12 +47,12 @@ impl Place {
             Log {
                 ring: Ring::new(ring.clone()),
                 memory: ring,
-                pages: Pages { publisher, control },
+                pages: Pages { publisher, control, journal },
                 cursors,
             }
         };
-        let writer = end([ReadWrite, ReadWrite, ReadWrite, ReadOnly]);
-        let reader = end([ReadOnly, ReadOnly, ReadWrite, ReadWrite]);
+        let writer = end([ReadWrite, ReadWrite, ReadWrite, ReadOnly, ReadOnly]);
+        let reader = end([ReadOnly, ReadOnly, ReadWrite, ReadOnly, ReadWrite]);
         assert!(writer.memory.is_writable() && !reader.memory.is_writable());
         Place { name: "files", writer, reader }
     }

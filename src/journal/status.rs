@@ -1,0 +1,103 @@
+//! What a journal says of itself to everyone who has the topic open: how far the log is on disk, and
+//! what is wrong.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::time::Duration;
+
+use crate::journal::tap::Place;
+use crate::log::memory::Memory;
+use crate::log::pages::{cursor, journal};
+use crate::sync::Ordering;
+
+/// How a journal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JournalState {
+    /// There never was one.
+    Absent,
+    /// All is well. If no process has its lock, it was killed, and the publisher waits for a successor.
+    Running,
+    /// The disk refuses to write, and is asked again and again.
+    Failing,
+    /// It was closed.
+    Closed,
+    /// It cannot go on.
+    Failed,
+}
+
+impl JournalState {
+    fn code(self) -> u64 {
+        match self {
+            JournalState::Absent => 0,
+            JournalState::Running => 1,
+            JournalState::Failing => 2,
+            JournalState::Closed => 3,
+            JournalState::Failed => 4,
+        }
+    }
+
+    /// A code that is none of ours is taken for the worst.
+    pub(crate) fn from_code(code: u64) -> JournalState {
+        match code {
+            0 => JournalState::Absent,
+            1 => JournalState::Running,
+            2 => JournalState::Failing,
+            3 => JournalState::Closed,
+            _ => JournalState::Failed,
+        }
+    }
+}
+
+/// The journal page, as its journal writes it.
+#[derive(Debug)]
+pub(crate) struct Status {
+    page: Memory,
+}
+
+impl Status {
+    /// The caller holds the journal's lock, and the page is writable.
+    pub(crate) fn new(page: Memory) -> Status {
+        page.store(cursor::PID, u64::from(std::process::id()), Ordering::Relaxed);
+        Status { page }
+    }
+
+    /// After so long in its way the publisher goes on without this journal; `None`: never.
+    pub(crate) fn set_give_up_after(&self, after: Option<Duration>) {
+        let nanos = |after: Duration| u64::try_from(after.as_nanos()).unwrap_or(u64::MAX).max(1);
+        self.set(journal::GIVE_UP_AFTER_NS, after.map_or(0, nanos));
+    }
+
+    pub(crate) fn set_state(&self, state: JournalState) {
+        self.set(journal::STATE, state.code());
+    }
+
+    /// Everything before `place` was written, and a reader of the files finds it.
+    pub(crate) fn set_written(&self, place: Place) {
+        self.set(journal::WRITTEN, place.position);
+        self.set(journal::WRITTEN_OFFSET, place.offset);
+    }
+
+    /// Everything before `place` is on disk. Pairs with the load of whoever waits for it: what the
+    /// waiter finds in the files then, everyone finds.
+    pub(crate) fn set_durable(&self, place: Place) {
+        self.set(journal::DURABLE, place.position);
+        self.page.store(journal::DURABLE_OFFSET, place.offset, Ordering::Release);
+    }
+
+    /// The disk refused something at `position`.
+    pub(crate) fn add_error(&self, error: &io::Error, position: u64) {
+        let code = error.raw_os_error().unwrap_or(libc::EIO);
+        self.set(journal::ERROR, code as u64);
+        self.set(journal::ERROR_POSITION, position);
+        self.set(journal::ERRORS, self.get(journal::ERRORS) + 1);
+    }
+
+    fn get(&self, field: u64) -> u64 {
+        self.page.load(field, Ordering::Relaxed)
+    }
+
+    fn set(&self, field: u64, value: u64) {
+        self.page.store(field, value, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,5 @@
+//! A publisher, a journal and a disk in one thread, step by step, with everything that can go wrong
+//! between the steps.
+
+mod power_cut;
+mod world;

@@ -1,0 +1,616 @@
+//! From the ring to the disk: what is written when, and what is known to be durable.
+//!
+//! Full blocks are written as they come, several at a time. A *commit* writes everything that is
+//! committed, up to a block that is not full, with a checkpoint, and flushes. Between the two and
+//! until the flush has returned nothing else is asked for, so that of the two slots of a block at
+//! least one is durable together with all that it speaks of.
+//!
+//! What was written is never changed, only added to, and there is never more than one request about
+//! a page: whatever part of the unflushed writes a power cut leaves, what was durable before it is
+//! as it was.
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::journal::disk::{Completion, Disk, Part};
+use crate::journal::requests::{Request, Requests, What};
+use crate::journal::stage::{Mark, Piece, Stage, WINDOW_BLOCKS};
+use crate::journal::status::{JournalState, Status};
+use crate::journal::tap::{Place, Tap};
+use crate::log::block::{BLOCK_BYTES, block_of, block_start};
+use crate::log::walk::Damaged;
+
+/// Blocks that are written together at most: larger writes gain nothing.
+const CHUNK_BLOCKS: u64 = 16;
+
+/// Chunks that are under way at a time, outside of commits: while the disk is busy with these, blocks
+/// gather for a larger one.
+const CHUNKS_UNDER_WAY: usize = 8;
+
+/// How long a block that is not full waits to be written where it is not to be durable.
+const LINGER: Duration = Duration::from_millis(10);
+
+/// After so long with nothing new, one more checkpoint says how much is durable.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// How long after a refusal the disk is asked again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// When what was published is made durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SyncPolicy {
+    /// When a segment is full, and when the journal is closed. The disk gets everything at once all
+    /// the same; what it has not written when the power fails is lost. The death of a process loses
+    /// nothing.
+    #[default]
+    None,
+    /// After at most so long, and before more than half of the ring waits for it.
+    Interval(Duration),
+    /// At once. What is published while the disk is busy goes together.
+    Always,
+}
+
+/// Why a journal cannot go on.
+#[derive(Debug, Error)]
+pub(crate) enum Fault {
+    /// It was in the publisher's way for too long.
+    #[error("the publisher went on without the journal, which was too slow")]
+    Evicted,
+    /// The ring holds something that no publisher writes.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// What was written since the last flush may or may not be on the disk.
+    #[error("cannot make the journal durable: {0}")]
+    Flush(io::Error),
+}
+
+/// Where a journal goes on.
+#[derive(Debug)]
+pub(crate) struct Begin<S> {
+    /// The segment that is written to next, and its first block; `None` where there is none yet, or
+    /// the next block does not go there.
+    pub(crate) segment: Option<(S, u64)>,
+    /// The end of what was written.
+    pub(crate) end: Place,
+    pub(crate) durable: Place,
+    /// Sequence of the newest checkpoint.
+    pub(crate) sequence: u64,
+}
+
+/// Writes the log of one partition.
+#[derive(Debug)]
+pub(crate) struct Writer<D: Disk> {
+    disk: D,
+    tap: Tap,
+    policy: SyncPolicy,
+    status: Status,
+    stage: Stage,
+    sequence: u64,
+    current: Option<(D::Segment, u64)>,
+    next: Next<D::Segment>,
+    requests: Requests<D::Segment>,
+    /// What is under way, in the order of the log.
+    chunks: VecDeque<Chunk>,
+    chunk_id: u64,
+    submitted: Place,
+    written: Place,
+    durable: Place,
+    /// The durable position that the newest durable checkpoint says.
+    told: u64,
+    /// Set from the writes of a commit to its flush.
+    commit: Option<Commit>,
+    flush: Option<Flush>,
+    /// Segments that hold what is not durable, with the place where they end once they are full.
+    unflushed: Vec<(D::Segment, Option<Place>)>,
+    /// A flush failed, and what was written before it is gone from the ring: nothing is promised any
+    /// more.
+    is_doubtful: bool,
+    /// Since when something has waited to be committed, or a block that is not full to be written.
+    waits_since: Option<Duration>,
+    /// When something new came last.
+    moved_at: Duration,
+    is_failing: bool,
+    /// Requests that the disk refused, and when they are asked for again.
+    refused: Vec<u64>,
+    retry_at: Duration,
+    pieces: Vec<Piece>,
+}
+
+#[derive(Debug)]
+enum Next<S> {
+    Unasked,
+    /// One that begins with this block.
+    Asked(u64),
+    Ready(S, u64),
+}
+
+/// Writes of neighbouring blocks.
+#[derive(Debug)]
+struct Chunk {
+    id: u64,
+    /// Requests that are not over.
+    left: u32,
+    end: Place,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Commit {
+    target: Place,
+    /// The durable position that its checkpoints say.
+    tells: u64,
+}
+
+#[derive(Debug)]
+struct Flush {
+    commit: Commit,
+    left: usize,
+    error: Option<io::Error>,
+}
+
+impl<D: Disk> Writer<D> {
+    /// `stage` has the block that `begin.end` lies in.
+    pub(crate) fn new(
+        disk: D,
+        tap: Tap,
+        status: Status,
+        policy: SyncPolicy,
+        stage: Stage,
+        begin: Begin<D::Segment>,
+    ) -> Writer<D> {
+        let Begin { segment, end, durable, sequence } = begin;
+        let unflushed = segment.iter().map(|(segment, _)| (segment.clone(), None)).collect();
+        status.set_written(end);
+        status.set_durable(durable);
+        status.set_state(JournalState::Running);
+        Writer {
+            disk,
+            tap,
+            policy,
+            status,
+            stage,
+            sequence,
+            current: segment,
+            next: Next::Unasked,
+            requests: Requests::new(),
+            chunks: VecDeque::new(),
+            chunk_id: 0,
+            submitted: end,
+            written: end,
+            durable,
+            told: durable.position,
+            commit: None,
+            flush: None,
+            unflushed,
+            is_doubtful: false,
+            waits_since: None,
+            moved_at: Duration::ZERO,
+            is_failing: false,
+            refused: Vec::new(),
+            retry_at: Duration::ZERO,
+            pieces: Vec::new(),
+        }
+    }
+
+    /// Does what can be done now, and returns how much that was. `now` is the time since whenever.
+    ///
+    /// # Errors
+    /// [`Fault`]: nothing more is written.
+    pub(crate) fn poll(&mut self, now: Duration) -> Result<usize, Fault> {
+        let mut work = 0;
+        while let Some(completion) = self.disk.completed() {
+            self.complete(completion, now)?;
+            work += 1;
+        }
+        if self.tap.is_evicted() {
+            return Err(Fault::Evicted);
+        }
+        if self.tap.advance()? {
+            self.moved_at = now;
+            work += 1;
+        }
+        self.take_prepared(now);
+        self.ask_again(now);
+        if self.commit.is_some() {
+            self.flush_commit();
+        } else {
+            work += self.write(now);
+        }
+        Ok(work)
+    }
+
+    /// Everything before this is on disk.
+    pub(crate) fn durable(&self) -> Place {
+        self.durable
+    }
+
+    /// Whether everything that was published so far is durable, and says so itself.
+    pub(crate) fn is_settled(&self) -> bool {
+        let position = self.tap.committed().position;
+        self.commit.is_none() && self.durable.position == position && self.told == position
+    }
+
+    /// Makes everything durable that was published so far. To be polled until it is settled.
+    pub(crate) fn settle(&mut self) {
+        self.policy = SyncPolicy::Always;
+        self.moved_at = Duration::ZERO;
+    }
+
+    /// Holds the publisher up no more.
+    pub(crate) fn leave(&mut self) {
+        self.tap.leave();
+    }
+
+    // ---- what is over
+
+    fn complete(&mut self, completion: Completion, now: Duration) -> Result<(), Fault> {
+        let Completion { id, result } = completion;
+        let request = self.requests.get_mut(id);
+        match (&mut request.what, result) {
+            (What::Flush, result) => {
+                self.requests.remove(id);
+                return self.flushed(result.err());
+            }
+            (What::Write { chunk, .. }, Ok(bytes)) => {
+                let chunk = *chunk;
+                if request.what.pass(bytes) {
+                    self.ask(id);
+                    return Ok(());
+                }
+                self.requests.remove(id);
+                if self.is_failing && self.refused.is_empty() {
+                    self.is_failing = false;
+                    self.status.set_state(JournalState::Running);
+                }
+                self.wrote(chunk);
+            }
+            (What::Write { position, .. }, Err(error)) => {
+                let position = *position;
+                log::error!("cannot write the journal at position {position}: {error}");
+                self.status.add_error(&error, position);
+                self.refused.push(id);
+                self.fail(now);
+            }
+        }
+        Ok(())
+    }
+
+    fn wrote(&mut self, id: u64) {
+        let first = self.chunks.front().map_or(id, |chunk| chunk.id);
+        self.chunks[(id - first) as usize].left -= 1;
+        while let Some(chunk) = self.chunks.front()
+            && chunk.left == 0
+        {
+            self.written = chunk.end;
+            self.chunks.pop_front();
+        }
+        self.status.set_written(self.written);
+        if self.policy == SyncPolicy::None {
+            self.tap.release(self.written);
+        }
+    }
+
+    fn flushed(&mut self, error: Option<io::Error>) -> Result<(), Fault> {
+        let flush = self.flush.as_mut().expect("a flush that was asked for");
+        flush.left -= 1;
+        flush.error = flush.error.take().or(error);
+        if flush.left > 0 {
+            return Ok(());
+        }
+        let Flush { commit, error, .. } = self.flush.take().expect("it was looked at");
+        if self.commit.is_some_and(|open| open.target == commit.target) {
+            self.commit = None;
+        }
+        if let Some(error) = error {
+            return self.rewind(error);
+        }
+        if !self.is_doubtful {
+            self.durable = commit.target;
+            self.told = commit.tells;
+            self.status.set_durable(self.durable);
+        }
+        if self.policy != SyncPolicy::None {
+            self.tap.release(self.durable);
+        }
+        Ok(())
+    }
+
+    /// A flush failed: nothing since the last good one is believed. It is written again, from the
+    /// ring into a fresh segment, where the ring still has it.
+    fn rewind(&mut self, error: io::Error) -> Result<(), Fault> {
+        self.status.add_error(&error, self.durable.position);
+        self.status.set_state(JournalState::Failing);
+        let number = block_of(self.durable.position);
+        let is_first = self.current.as_ref().is_some_and(|(_, first)| *first == number);
+        if self.policy == SyncPolicy::None {
+            log::error!("cannot make the journal durable, and nothing in it is from now on: {error}");
+            self.is_doubtful = true;
+            return Ok(());
+        }
+        if is_first {
+            // A fresh segment would take the name of the one that holds what is durable.
+            return Err(Fault::Flush(error));
+        }
+        log::error!("cannot make the journal durable: {error}; writing it again to another segment");
+        self.stage.restart();
+        self.submitted = self.tap.edge(number);
+        self.written = self.submitted;
+        self.current = None;
+        self.unflushed.clear();
+        Ok(())
+    }
+
+    // ---- what is to be done
+
+    /// Writes what is there, as the policy says. Returns how much was asked for.
+    fn write(&mut self, now: Duration) -> usize {
+        let committed = self.tap.committed();
+        let mut work = 0;
+        if self.retry_at > now {
+            return 0;
+        }
+        while self.chunks.len() < CHUNKS_UNDER_WAY && self.write_chunk(block_floor(committed)) {
+            work += 1;
+        }
+        let has_rest = committed.position > self.submitted.position;
+        let is_quiet = now.saturating_sub(self.moved_at) >= SETTLE;
+        match self.policy {
+            SyncPolicy::None => {
+                if self.flush.is_none() {
+                    self.flush_full_segments();
+                }
+                let is_behind = block_floor(committed) > self.submitted.position;
+                if has_rest && !is_behind && self.has_waited(now, LINGER) {
+                    work += usize::from(self.write_chunk(committed.position));
+                    self.waits_since = None;
+                }
+                return work;
+            }
+            SyncPolicy::Interval(interval) => {
+                let waiting = committed.position - self.durable.position;
+                let is_due = waiting > 0
+                    && (self.has_waited(now, interval) || waiting > self.tap.ring().bytes_len() / 2);
+                if !is_due && !(is_quiet && !has_rest) {
+                    return work;
+                }
+            }
+            SyncPolicy::Always => {}
+        }
+        if committed.position > self.durable.position {
+            work += self.begin_commit(committed);
+        } else if is_quiet && self.told < self.durable.position && self.chunks.is_empty() {
+            work += self.tell();
+        }
+        work
+    }
+
+    /// Whether it is so long ago that this was asked first, since the last commit.
+    fn has_waited(&mut self, now: Duration, how_long: Duration) -> bool {
+        now.saturating_sub(*self.waits_since.get_or_insert(now)) >= how_long
+    }
+
+    fn begin_commit(&mut self, committed: Place) -> usize {
+        let mut work = 0;
+        while self.write_chunk(committed.position) {
+            work += 1;
+        }
+        if self.submitted.position > self.durable.position {
+            self.waits_since = None;
+            let target = self.submitted;
+            self.commit = Some(Commit { target, tells: self.durable.position });
+            self.flush_commit();
+        }
+        work
+    }
+
+    /// Writes one more checkpoint, which says how much is durable.
+    fn tell(&mut self) -> usize {
+        let Some((number, used)) = self.stage.last() else {
+            self.told = self.durable.position;
+            return 0;
+        };
+        let place = self.submitted;
+        self.begin_chunk();
+        self.add_block(number, used);
+        self.end_chunk(place);
+        self.commit = Some(Commit { target: place, tells: self.durable.position });
+        1
+    }
+
+    /// Writes neighbouring blocks up to `end`, at most so many that other chunks can be under way
+    /// beside them. Returns whether there was anything that could be written.
+    fn write_chunk(&mut self, end: u64) -> bool {
+        let from = self.submitted.position;
+        let number = block_of(from);
+        if end <= from || !self.has_segment(number) {
+            return false;
+        }
+        // Of a block that was begun, everything must be over that was asked for.
+        let window = self.chunks.front().map_or(number, |_| block_of(self.written.position));
+        if (self.stage.is_partly_used(number) && !self.chunks.is_empty())
+            || number >= window + WINDOW_BLOCKS - CHUNK_BLOCKS
+        {
+            return false;
+        }
+        let (_, first) = self.current.as_ref().expect("there is a segment");
+        let limit = (number + CHUNK_BLOCKS).min(first + self.disk.segment_blocks());
+        let end = end.min(block_start(limit));
+        self.begin_chunk();
+        let mut at = number;
+        while block_start(at) < end {
+            self.add_block(at, (end - block_start(at)).min(BLOCK_BYTES));
+            at += 1;
+        }
+        let committed = self.tap.committed();
+        let end = if end == committed.position { committed } else { self.tap.edge(block_of(end)) };
+        self.end_chunk(end);
+        true
+    }
+
+    fn begin_chunk(&mut self) {
+        self.chunk_id += 1;
+        self.chunks.push_back(Chunk { id: self.chunk_id, left: 0, end: self.submitted });
+    }
+
+    fn end_chunk(&mut self, end: Place) {
+        self.write_pieces();
+        self.chunks.back_mut().expect("it was begun").end = end;
+        self.submitted = end;
+    }
+
+    /// Stages a block up to `used` bytes, behind what was staged for this chunk.
+    fn add_block(&mut self, number: u64, used: u64) {
+        self.sequence += 1;
+        let mark = Mark { durable: self.durable.position, sequence: self.sequence };
+        let staged = self.pieces.len();
+        self.stage.add(self.tap.ring(), number, used, mark, &mut self.pieces);
+        for (at, _) in &mut self.pieces[staged..] {
+            *at += block_start(number);
+        }
+    }
+
+    /// Asks for what was staged, each run of neighbouring pages at once.
+    fn write_pieces(&mut self) {
+        let (segment, first) = self.current.clone().expect("there is a segment");
+        let origin = block_start(first);
+        let pieces = std::mem::take(&mut self.pieces);
+        let mut rest = &pieces[..];
+        while let Some((position, _)) = rest.first() {
+            let mut end = *position;
+            let run = rest.iter().take_while(|(at, part)| {
+                let follows = *at == end;
+                end += part.bytes;
+                follows
+            });
+            let (run, behind) = rest.split_at(run.count());
+            let mut parts: Vec<Part> = self.requests.list();
+            parts.extend(run.iter().map(|(_, part)| part.clone()));
+            let (at, chunk, position) = (position - origin, self.chunk_id, *position);
+            let what = What::Write { at, parts, chunk, position };
+            let id = self.requests.add(Request { segment: segment.clone(), what });
+            self.chunks.back_mut().expect("it was begun").left += 1;
+            self.ask(id);
+            rest = behind;
+        }
+        self.pieces = pieces;
+        self.pieces.clear();
+    }
+
+    /// Asks for a request, for the first time or again.
+    fn ask(&mut self, id: u64) {
+        let Request { segment, what } = self.requests.get_mut(id);
+        match what {
+            What::Write { at, parts, .. } => self.disk.write(id, segment, *at, parts),
+            What::Flush => self.disk.flush(id, segment),
+        }
+    }
+
+    fn ask_again(&mut self, now: Duration) {
+        if now >= self.retry_at {
+            for id in std::mem::take(&mut self.refused) {
+                self.ask(id);
+            }
+        }
+    }
+
+    // ---- flushing
+
+    /// Flushes what the commit has written, once all of it is.
+    fn flush_commit(&mut self) {
+        let Some(commit) = self.commit else { return };
+        if self.chunks.is_empty() && self.flush.is_none() {
+            let full = self.unflushed.len().saturating_sub(1);
+            let segments: Vec<_> = self.unflushed.drain(..full).collect();
+            let last = self.unflushed.first().cloned();
+            self.begin_flush(commit, segments.into_iter().chain(last).map(|(segment, _)| segment));
+        }
+    }
+
+    /// Flushes segments that are full and written.
+    fn flush_full_segments(&mut self) {
+        let is_full = |(_, end): &(D::Segment, Option<Place>)| {
+            end.is_some_and(|end| end.position <= self.written.position)
+        };
+        let count = self.unflushed.iter().take_while(|segment| is_full(segment)).count();
+        let full: Vec<_> = self.unflushed.drain(..count).collect();
+        if let Some(target) = full.last().and_then(|(_, end)| *end) {
+            let commit = Commit { target, tells: self.told };
+            self.begin_flush(commit, full.into_iter().map(|(segment, _)| segment));
+        }
+    }
+
+    fn begin_flush(&mut self, commit: Commit, segments: impl Iterator<Item = D::Segment>) {
+        let mut left = 0;
+        for segment in segments {
+            let id = self.requests.add(Request { segment, what: What::Flush });
+            self.ask(id);
+            left += 1;
+        }
+        debug_assert!(left > 0, "something was written");
+        self.flush = Some(Flush { commit, left, error: None });
+    }
+
+    // ---- segments
+
+    /// Whether there is a segment for block `number`. Otherwise it is asked for.
+    fn has_segment(&mut self, number: u64) -> bool {
+        let blocks = self.disk.segment_blocks();
+        if self.current.as_ref().is_some_and(|(_, first)| number < first + blocks) {
+            return true;
+        }
+        match std::mem::replace(&mut self.next, Next::Unasked) {
+            Next::Ready(segment, first) if first == number => {
+                if let Some((_, end)) = self.unflushed.last_mut() {
+                    *end = Some(self.submitted);
+                }
+                self.unflushed.push((segment.clone(), None));
+                self.current = Some((segment, first));
+                self.prepare(number + blocks);
+                true
+            }
+            Next::Asked(first) => {
+                self.next = Next::Asked(first);
+                false
+            }
+            // One that is no longer wanted stays, and counts as empty.
+            Next::Unasked | Next::Ready(..) => {
+                self.prepare(number);
+                false
+            }
+        }
+    }
+
+    fn prepare(&mut self, first: u64) {
+        self.disk.prepare(first);
+        self.next = Next::Asked(first);
+    }
+
+    fn take_prepared(&mut self, now: Duration) {
+        let Next::Asked(first) = self.next else { return };
+        match self.disk.prepared() {
+            None => {}
+            Some(Ok(segment)) => self.next = Next::Ready(segment, first),
+            Some(Err(error)) => {
+                log::error!("cannot make the journal's next segment: {error}");
+                self.status.add_error(&error, self.submitted.position);
+                self.next = Next::Unasked;
+                self.fail(now);
+            }
+        }
+    }
+
+    /// The disk has refused something, and is left alone for a while.
+    fn fail(&mut self, now: Duration) {
+        self.status.set_state(JournalState::Failing);
+        self.is_failing = true;
+        self.retry_at = now + RETRY;
+    }
+}
+
+/// The end of the last block that is full.
+fn block_floor(place: Place) -> u64 {
+    place.position - place.position % BLOCK_BYTES
+}

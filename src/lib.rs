@@ -78,6 +78,7 @@ mod sync;
 #[cfg(not(loom))]
 pub use crate::{
     bus::*,
+    journal::*,
     log::{lane::StartAt, walk::Damaged},
     shm::error::FileError,
     shm::lock::LockError,

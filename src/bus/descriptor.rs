@@ -9,6 +9,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 use crate::bus::topic_error::TopicError;
 use crate::log::block::{BLOCK_BYTES, LogId};
+use crate::log::frame::LENGTH_MAX;
 use crate::log::pages::SLOTS;
 use crate::shm::error::FileError;
 
@@ -98,6 +99,11 @@ impl Descriptor {
     /// Id of partition `index`'s log.
     pub(crate) fn partition_log_id(&self, index: u32) -> LogId {
         LogId([self.log_id.0[0], self.log_id.0[1].wrapping_add(u64::from(index))])
+    }
+
+    /// Largest message in bytes: a quarter of the ring, at most 16 MiB - 1.
+    pub(crate) fn message_bytes_max(&self) -> u64 {
+        (self.ring_bytes / 4).min(LENGTH_MAX)
     }
 
     pub(crate) fn write(&self, file: &mut File, path: &Path) -> Result<(), FileError> {

@@ -10,7 +10,7 @@ use crate::bus::publish_error::{PublishError, PublisherError};
 use crate::bus::topic::Topic;
 use crate::bus::topic_error::TopicError;
 use crate::bus::waiting::Waiting;
-use crate::log::frame::GAP_OFFSET_MAX;
+use crate::log::frame::{GAP_OFFSET_MAX, flags};
 use crate::log::gate::{Blocked, Gate};
 use crate::log::pages::{self, Pages};
 use crate::log::takeover::take_over;
@@ -163,6 +163,26 @@ impl Publisher {
                 self.wait(error, |publisher| publisher.try_publish_slow(timestamp_ns, bytes))
             }
         }
+    }
+
+    /// Publishes one message that a journal had, flagged as such, and waits as [`Publisher::publish`]
+    /// does.
+    pub(crate) fn publish_replayed(
+        &mut self,
+        timestamp_ns: u64,
+        bytes: &[u8],
+    ) -> Result<u64, PublishError> {
+        let mut publish = |publisher: &mut Publisher| {
+            publisher.check(bytes.len() as u64)?;
+            loop {
+                let writer = &mut publisher.writer;
+                match writer.try_publish_flagged(timestamp_ns, bytes, flags::REPLAYED) {
+                    Ok(offset) => return Ok(offset),
+                    Err(blocked) => publisher.lift(blocked)?,
+                }
+            }
+        };
+        publish(self).or_else(|error| self.wait(error, publish))
     }
 
     /// Publishes the first messages of a batch of (timestamp, payload), as many as fit into the

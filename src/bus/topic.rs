@@ -1,5 +1,6 @@
 //! The topic: a named stream of one kind of event, in one or more partitions.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::bus::bus_dir::Bus;
@@ -11,8 +12,8 @@ use crate::bus::publisher::Publisher;
 use crate::bus::stat::TopicStat;
 use crate::bus::subscribe::SubscriberBuilder;
 use crate::bus::topic_error::TopicError;
+use crate::journal::JournalBuilder;
 use crate::log::block::BLOCK_BYTES;
-use crate::log::frame::LENGTH_MAX;
 use crate::log::pages;
 use crate::log::wake::Wake;
 use crate::shm::dir::Dir;
@@ -67,7 +68,7 @@ impl Topic {
 
     /// Largest message in bytes: a quarter of the ring, at most 16 MiB - 1.
     pub fn message_bytes_max(&self) -> u64 {
-        (self.ring_bytes() / 4).min(LENGTH_MAX)
+        self.descriptor().message_bytes_max()
     }
 
     /// Shared memory that the topic takes, in bytes: all of it is allocated when it is made.
@@ -144,6 +145,24 @@ impl Topic {
     /// ```
     pub fn subscribe(&self) -> SubscriberBuilder {
         SubscriberBuilder::new(self.clone())
+    }
+
+    /// Settings for journaling this topic: to files in the directory of its name in `dir`, which is made
+    /// where it is not there.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let topic = tickcast::Bus::open("md")?.open_topic("trades")?;
+    /// use tickcast::SyncPolicy;
+    /// use tickcast::runtime::Core;
+    ///
+    /// let journal = topic.journal("/var/lib/md").sync(SyncPolicy::Always).open()?;
+    /// let core = Core::builder("journal").agent(Box::new(journal)).start()?;
+    /// # core.stop()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn journal(&self, dir: impl Into<PathBuf>) -> JournalBuilder {
+        JournalBuilder::new(self.clone(), dir.into())
     }
 
     /// What each partition and its reliable subscribers have done so far.

@@ -8,18 +8,39 @@
 //! | [`stage`] | which pages of a block are written from where, and its checkpoints |
 //! | [`writer`] | what is written when, and what is known to be durable |
 //! | [`start`] | going on with a journal, or beginning one |
+//! | [`recorder`] | what a program holds to journal a topic |
+//! | [`topic_dir`] | the directory of a topic's journal |
+//! | [`blocks`] | loading and finding blocks, to read them |
+//! | [`track`] | one partition's messages out of its files |
+//! | [`replay`] | what a program holds to read journals |
+//! | [`pace`] | when each message of a replay is due |
+//! | [`error`] | what can go wrong |
 //! | [`requests`] | what was asked of the disk and is not over |
 //! | [`status`] | what a journal says of itself in shared memory |
 //! | [`recovery`] | where a journal ends, after whatever happened to it |
 
+mod blocks;
 mod disk;
+mod error;
+mod pace;
+mod recorder;
 mod recovery;
+mod replay;
 mod requests;
 mod stage;
 mod start;
 mod status;
 mod tap;
+mod topic_dir;
+mod track;
 mod writer;
 
 #[cfg(test)]
 mod tests;
+
+pub use error::JournalError;
+pub use recorder::{Journal, JournalBuilder};
+pub use pace::Speed;
+pub use replay::{Replay, ReplayCounters, ReplayError, Until};
+pub use status::JournalState;
+pub use writer::SyncPolicy;

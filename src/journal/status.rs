@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::journal::tap::Place;
@@ -68,6 +70,15 @@ impl Status {
         self.set(journal::GIVE_UP_AFTER_NS, after.map_or(0, nanos));
     }
 
+    /// Where the files are. A path that is too long is left out: then who needs it has to be told.
+    pub(crate) fn set_path(&self, path: &Path) {
+        let bytes = path.as_os_str().as_bytes();
+        let bytes = if bytes.len() as u64 <= journal::PATH_BYTES_MAX { bytes } else { &[] };
+        self.set(journal::PATH_BYTES, 0);
+        self.page.words().store_bytes(journal::PATH, bytes);
+        self.page.store(journal::PATH_BYTES, bytes.len() as u64, Ordering::Release);
+    }
+
     pub(crate) fn set_state(&self, state: JournalState) {
         self.set(journal::STATE, state.code());
     }
@@ -87,7 +98,10 @@ impl Status {
 
     /// The disk refused something at `position`.
     pub(crate) fn add_error(&self, error: &io::Error, position: u64) {
-        let code = error.raw_os_error().unwrap_or(libc::EIO);
+        let code = error.raw_os_error().unwrap_or(match error.kind() {
+            io::ErrorKind::StorageFull => libc::ENOSPC,
+            _ => libc::EIO,
+        });
         self.set(journal::ERROR, code as u64);
         self.set(journal::ERROR_POSITION, position);
         self.set(journal::ERRORS, self.get(journal::ERRORS) + 1);

@@ -27,6 +27,9 @@ pub enum StartAt {
     /// the oldest that it holds and is told what it lost. An offset beyond the next message's is
     /// an error.
     Offset(u64),
+    /// With the first message whose timestamp is at or behind this time, ns since the Unix epoch.
+    /// Timestamps are the publisher's, and may go back: what comes after that message comes too.
+    Time(u64),
 }
 
 /// Why a subscription cannot start.
@@ -256,12 +259,24 @@ fn start(ring: &Ring, publisher: &Memory, start_at: StartAt) -> Result<Option<St
             }
             seek::earliest(ring, reserved).map(|low| seek::by_offset(ring, low, newest, offset))
         }
+        StartAt::Time(time_ns) => {
+            seek::earliest(ring, reserved).map(|low| seek::by_time(ring, low, newest, time_ns))
+        }
     };
+    let Some(mut number) = number else { return Ok(None) };
     let due = match start_at {
         StartAt::Offset(offset) => Some(offset),
+        StartAt::Time(time_ns) => loop {
+            match seek::first_at(ring, number, time_ns)? {
+                // The publisher was faster.
+                None => return Ok(None),
+                Some(Ok(offset)) => break Some(offset),
+                Some(Err(next)) if number >= newest => break Some(next),
+                Some(Err(_)) => number += 1,
+            }
+        },
         _ => None,
     };
-    let Some(number) = number else { return Ok(None) };
     debug_assert!(is_edge(block_start(number)));
     let offset = ring.header(number).map_or(0, |header| header.first_offset);
     Ok(Some(Start { position: block_start(number), offset, due, joining: true }))

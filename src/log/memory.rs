@@ -15,6 +15,8 @@ use std::{io, ptr::NonNull};
 use memmap2::{Advice, MmapMut, MmapRaw};
 
 #[cfg(not(loom))]
+use crate::fork::{self, Generation};
+#[cfg(not(loom))]
 use crate::shm::map::{Access, Map};
 use crate::sync::{AtomicU64, Ordering, fence};
 
@@ -37,9 +39,27 @@ enum Owner {
     #[cfg(not(loom))]
     Map(Arc<Map>),
     #[cfg(not(loom))]
-    Private { _pages: Arc<MmapRaw> },
+    Private { _pages: Arc<PrivatePages> },
     #[cfg(loom)]
     Heap { words: Arc<[AtomicU64]>, first: usize },
+}
+
+/// Pages that no forked child has.
+#[cfg(not(loom))]
+struct PrivatePages {
+    /// `None` only while they are dropped.
+    pages: Option<MmapRaw>,
+    made_in: Generation,
+}
+
+#[cfg(not(loom))]
+impl Drop for PrivatePages {
+    fn drop(&mut self) {
+        if !self.made_in.is_current() {
+            // A forked child: nothing of ours is mapped at this address, something else may be.
+            std::mem::forget(self.pages.take());
+        }
+    }
 }
 
 /// Heap memory is made of whole lines, so that frames are aligned as in a mapping.
@@ -90,12 +110,14 @@ impl Memory {
     /// When there is none left.
     #[cfg(not(loom))]
     pub(crate) fn pages(bytes: u64) -> io::Result<Memory> {
+        fork::watch()?;
         let len = bytes.next_multiple_of(super::pages::PAGE_BYTES) as usize;
         let pages = MmapRaw::from(MmapMut::map_anon(len)?);
         // A forked child that shares these pages until one of the two writes to them would take the
         // place at which the disk is at work.
         pages.advise(Advice::DontFork)?;
         let base = NonNull::new(pages.as_mut_ptr()).expect("a mapping is never at 0").cast();
+        let pages = PrivatePages { pages: Some(pages), made_in: Generation::now() };
         let owner = Owner::Private { _pages: Arc::new(pages) };
         Ok(Memory { base, words: len / WORD_BYTES as usize, owner })
     }

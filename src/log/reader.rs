@@ -8,6 +8,8 @@ use super::block::{BLOCK_BYTES, BLOCK_HEADER_BYTES, block_end, block_of, block_s
 use super::copy::Stall;
 use super::frame::{CommitWord, HEADER_BYTES, Kind, LINE_BYTES, TICK_BYTES_MAX, span};
 use super::ring::Ring;
+#[cfg(not(loom))]
+use super::segment::BlockBuffer;
 use super::source::{Source, Window};
 use super::train::Train;
 use super::walk::{Checked, Damaged, check, check_gap};
@@ -106,6 +108,21 @@ impl Reader {
     /// A reader that may be overrun, and hands out validated copies.
     pub(crate) fn copied(ring: Ring, start: Start) -> Reader {
         Reader::new(Source::copied(ring), start)
+    }
+
+    /// A reader of blocks from files, which the caller reads into [`Reader::buffer`] as they are needed.
+    #[cfg(not(loom))]
+    pub(crate) fn buffered(buffer: BlockBuffer, start: Start, message_bytes_max: u64) -> Reader {
+        let mut reader = Reader::new(Source::buffered(buffer), start);
+        reader.train = Train::new(message_bytes_max);
+        reader
+    }
+
+    /// What is filled from files.
+    #[cfg(not(loom))]
+    pub(crate) fn buffer(&mut self) -> Option<&mut BlockBuffer> {
+        self.close();
+        self.source.buffer()
     }
 
     fn new(mut source: Source, start: Start) -> Reader {

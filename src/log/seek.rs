@@ -1,11 +1,11 @@
 //! Finding blocks in a ring that goes on while one looks: the log is its own index.
 
-use super::block::{BLOCK_BYTES, block_of, block_start};
+use super::block::{BLOCK_BYTES, BlockHeader, block_of, block_start};
 use super::frame::TRAIN_PREFIX_BYTES;
 use super::memory::Memory;
 use super::pages;
 use super::ring::Ring;
-use super::walk::Damaged;
+use super::walk::{self, Damaged};
 use super::writer::FRAME_PAYLOAD_BYTES_MAX;
 use crate::sync::{Ordering, fence};
 
@@ -84,9 +84,39 @@ pub(crate) fn earliest(ring: &Ring, reserved: u64) -> Option<u64> {
 }
 
 /// The last block in `[low, high]` whose first offset is below `offset`, or else the oldest that
-/// is there: the walk from it meets the start of message `offset`. A block without its header
-/// counts as overwritten, so the search goes on with newer ones; when all are, it is `high + 1`.
+/// is there: the walk from it meets the start of message `offset`.
 pub(crate) fn by_offset(ring: &Ring, low: u64, high: u64, offset: u64) -> u64 {
+    last_before(ring, low, high, |header| header.first_offset < offset)
+}
+
+/// The last block in `[low, high]` before which every timestamp is below `time_ns`, or else the oldest
+/// that is there: the walk from it meets the first message that is not.
+pub(crate) fn by_time(ring: &Ring, low: u64, high: u64, time_ns: u64) -> u64 {
+    last_before(ring, low, high, |header| header.timestamp_max_ns < time_ns)
+}
+
+/// The first message that begins in block `number` with a timestamp of at least `time_ns`; where none
+/// does, as an error, the offset of the next message behind the block. `None` when the block is not
+/// there any more.
+pub(crate) fn first_at(
+    ring: &Ring,
+    number: u64,
+    time_ns: u64,
+) -> Result<Option<Result<u64, u64>>, Damaged> {
+    let mut found = None;
+    let walked = walk::walk(ring, number, |position, offset| {
+        let timestamp_ns = ring.lines().load(position + 8, Ordering::Relaxed);
+        let is_at = timestamp_ns >= time_ns;
+        found = is_at.then_some(offset);
+        !is_at
+    })?;
+    Ok(walked.map(|tail| found.ok_or(tail.resume.offset)))
+}
+
+/// The last block in `[low, high]` whose header is `before` what is looked for, or else the oldest that
+/// is there. A block without its header counts as overwritten, so the search goes on with newer ones;
+/// when all are, it is `high + 1`.
+fn last_before(ring: &Ring, low: u64, high: u64, before: impl Fn(&BlockHeader) -> bool) -> u64 {
     let (mut found, mut low, mut high) = (low, low, high + 1);
     while low < high {
         let middle = low + (high - low) / 2;
@@ -95,7 +125,7 @@ pub(crate) fn by_offset(ring: &Ring, low: u64, high: u64, offset: u64) -> u64 {
                 low = middle + 1;
                 found = found.max(low);
             }
-            Some(header) if header.first_offset < offset => {
+            Some(header) if before(&header) => {
                 found = middle;
                 low = middle + 1;
             }

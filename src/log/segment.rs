@@ -21,7 +21,7 @@ use std::io;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::block::{
-    BLOCK_BYTES, BLOCK_HEADER_BYTES, BLOCK_MAGIC, BlockHeader, LogId, block_start, field,
+    BLOCK_BYTES, BLOCK_HEADER_BYTES, BLOCK_MAGIC, BlockHeader, LogId, block_end, block_start, field,
 };
 use super::frame::LINE_BYTES;
 use super::memory::{Memory, WORD_BYTES};
@@ -35,6 +35,9 @@ pub(crate) const SLOTS_AT: u64 = LINE_BYTES;
 pub(crate) const SLOT_BYTES: u64 = 32;
 
 const _: () = assert!(SLOTS_AT + 2 * SLOT_BYTES == BLOCK_HEADER_BYTES);
+
+/// Highest position that is believed, so that counting on from it never overflows.
+const POSITION_MAX: u64 = 1 << 62;
 
 /// Line 0 of a block's header.
 pub(crate) type Line = [u8; LINE_BYTES as usize];
@@ -85,7 +88,8 @@ impl Checkpoint {
         let is_possible = found.own_crc == own_crc(line, bytes)
             && (BLOCK_HEADER_BYTES..=BLOCK_BYTES).contains(&used_bytes)
             && used_bytes.is_multiple_of(LINE_BYTES)
-            && found.durable.is_multiple_of(LINE_BYTES);
+            && found.durable.is_multiple_of(LINE_BYTES)
+            && found.durable <= POSITION_MAX;
         is_possible.then_some(Checkpoint {
             used_bytes,
             crc: found.crc,
@@ -144,6 +148,12 @@ impl BlockBuffer {
         &self.ring
     }
 
+    /// How many blocks, `number` the first of them, have places that follow one another.
+    pub(crate) fn blocks_behind(&self, number: u64) -> u64 {
+        let blocks = self.ring.blocks();
+        blocks - number % blocks
+    }
+
     /// Where block `number` is to be read to: the memory, and the byte in it.
     pub(crate) fn place(&self, number: u64) -> (&Memory, u64) {
         (self.ring.memory(), self.ring.byte_of(block_start(number)))
@@ -161,6 +171,12 @@ impl BlockBuffer {
             _ => self.forget(number),
         }
         verdict
+    }
+
+    /// Makes what lies behind `position` in its block unreadable: a block that was read again while it
+    /// was being written, and cannot be believed.
+    pub(crate) fn clear_behind(&mut self, position: u64) {
+        self.ring.lines().clear(position, block_end(position));
     }
 
     /// Makes the place of block `number` one where no block is.

@@ -1,10 +1,12 @@
-//! Where a reader's bytes come from: the ring itself, or a private copy of it. The two differ only
-//! here.
+//! Where a reader's bytes come from: the ring itself, a private copy of it, or blocks that were read
+//! from files. They differ only here.
 
 use super::block::block_of;
 use super::copy::{Stall, copy_run};
 use super::frame::{CommitWord, HEADER_BYTES};
 use super::ring::{Lines, Ring};
+#[cfg(not(loom))]
+use super::segment::BlockBuffer;
 use crate::sync::Ordering;
 
 /// A ring to read from.
@@ -15,6 +17,9 @@ pub(crate) struct Source {
     read: Ring,
     /// Position up to which frames were copied and validated; all that there may be, in place.
     end: u64,
+    /// Who fills `ring`, where that is nobody else's.
+    #[cfg(not(loom))]
+    buffer: Option<BlockBuffer>,
 }
 
 /// No frame ends there: what is read in place needs no copying.
@@ -26,12 +31,39 @@ impl Source {
     /// # Safety
     /// As for [`super::reader::Reader::in_place`].
     pub(crate) unsafe fn in_place(ring: Ring) -> Source {
-        Source { read: ring.clone(), ring, end: IN_PLACE }
+        Source {
+            read: ring.clone(),
+            ring,
+            end: IN_PLACE,
+            #[cfg(not(loom))]
+            buffer: None,
+        }
+    }
+
+    /// Blocks that are read from files into `buffer`.
+    #[cfg(not(loom))]
+    pub(crate) fn buffered(buffer: BlockBuffer) -> Source {
+        // Read in place: what is in the buffer changes only by `Source::buffer`, which takes `&mut`,
+        // and so never while something that was read is borrowed.
+        let ring = buffer.ring().clone();
+        Source { read: ring.clone(), ring, end: IN_PLACE, buffer: Some(buffer) }
+    }
+
+    /// What is filled from files.
+    #[cfg(not(loom))]
+    pub(crate) fn buffer(&mut self) -> Option<&mut BlockBuffer> {
+        self.buffer.as_mut()
     }
 
     /// Validated copies.
     pub(crate) fn copied(ring: Ring) -> Source {
-        Source { ring, read: Ring::single_block(), end: 0 }
+        Source {
+            ring,
+            read: Ring::single_block(),
+            end: 0,
+            #[cfg(not(loom))]
+            buffer: None,
+        }
     }
 
     /// The ring.
@@ -121,8 +153,8 @@ impl<'a> Window<'a> {
         // written before this; and by the contract of `Source::in_place` nobody overwrites them
         // before a cursor behind them is stored. That takes a `&mut` of the reader's owner, which
         // this borrow excludes: the reader itself moves on inside `each_message`, but no slice gets
-        // out of a handler that takes it with any lifetime. A copy is the source's own, and is
-        // written to only by `fetch`, which takes `&mut` of the source.
+        // out of a handler that takes it with any lifetime. A copy, and a buffer, are the source's
+        // own, and are written to only by `fetch` and `buffer`, which take `&mut` of the source.
         unsafe { self.lines.bytes(position + HEADER_BYTES, word.length()) }
     }
 }

@@ -128,7 +128,7 @@ impl Writer {
     {
         match self.publish_here(timestamp_ns, payload) {
             Some(offset) => Ok(offset),
-            None => self.publish_slow(timestamp_ns, payload.as_bytes()),
+            None => self.publish_slow(timestamp_ns, payload.as_bytes(), 0),
         }
     }
 
@@ -143,8 +143,19 @@ impl Writer {
         if !self.has_room(bytes.len() as u64) {
             return None;
         }
-        self.append(timestamp_ns, bytes, Kind::Message);
+        self.append(timestamp_ns, bytes, Kind::Message, 0);
         Some(self.take_offset())
+    }
+
+    /// Appends one message with flags. The caller has checked its length.
+    #[cfg(not(loom))]
+    pub(crate) fn try_publish_flagged(
+        &mut self,
+        timestamp_ns: u64,
+        bytes: &[u8],
+        flags: u8,
+    ) -> Result<u64, Blocked> {
+        self.publish_slow(timestamp_ns, bytes, flags)
     }
 
     /// Appends the first messages of a batch; all of those that fit into one block become visible
@@ -156,7 +167,7 @@ impl Writer {
         let Some((timestamp_ns, payload)) = batch.first() else { return Ok(0) };
         let first = payload.as_bytes();
         if !self.has_room(first.len() as u64) {
-            self.publish_slow(*timestamp_ns, first)?;
+            self.publish_slow(*timestamp_ns, first, 0)?;
             return Ok(1);
         }
         // The first frame's commit word is stored last: until then no reader gets past it.
@@ -206,7 +217,7 @@ impl Writer {
             self.next_block()?;
         }
         let gap = [self.offset, to, cause].map(u64::to_le_bytes);
-        self.append(timestamp_ns, gap.as_bytes(), Kind::Gap);
+        self.append(timestamp_ns, gap.as_bytes(), Kind::Gap, 0);
         self.offset = to + 1;
         Ok(())
     }
@@ -218,7 +229,7 @@ impl Writer {
         payload: &[u8],
     ) -> Result<(), Blocked> {
         self.frame_room(payload.len() as u64)?;
-        self.append(timestamp_ns, payload, Kind::Control);
+        self.append(timestamp_ns, payload, Kind::Control, 0);
         Ok(())
     }
 
@@ -242,29 +253,29 @@ impl Writer {
     pub(crate) fn commit_claim(&mut self, timestamp_ns: u64, length: u64) -> u64 {
         debug_assert_eq!(self.dirty, self.position + span(length));
         (self.dirty, self.room_end) = (0, self.block_end);
-        self.commit_frame(timestamp_ns, length, Kind::Message);
+        self.commit_frame(timestamp_ns, length, Kind::Message, 0);
         self.take_offset()
     }
 
     /// Writes and commits a frame that fits into the block.
     #[inline(always)]
-    fn append(&mut self, timestamp_ns: u64, bytes: &[u8], kind: Kind) {
+    fn append(&mut self, timestamp_ns: u64, bytes: &[u8], kind: Kind, flags: u8) {
         let length = bytes.len() as u64;
         let frame = self.ring.lines().frame(self.position, span(length));
         frame.store_bytes(PAYLOAD_WORD, bytes);
-        self.commit_frame(timestamp_ns, length, kind);
+        self.commit_frame(timestamp_ns, length, kind, flags);
     }
 
     /// Commits a frame whose payload is in place.
     #[inline(always)]
-    fn commit_frame(&mut self, timestamp_ns: u64, length: u64, kind: Kind) {
+    fn commit_frame(&mut self, timestamp_ns: u64, length: u64, kind: Kind, flags: u8) {
         let (lines, at) = (self.ring.lines(), self.position);
         let end = at + span(length);
         debug_assert!(end <= self.block_end);
         let frame = lines.frame(at, span(length));
         frame.store(TIMESTAMP_WORD, timestamp_ns, Ordering::Relaxed);
         clear_ahead(lines, at, end, self.block_end);
-        self.commit(frame, CommitWord::new(self.offset, length, kind, 0));
+        self.commit(frame, CommitWord::new(self.offset, length, kind, flags));
         lines.prefetch_for_write(end + PREFETCH_AHEAD_BYTES);
         // Nobody waits for these, so they come last.
         self.position = end;
@@ -308,13 +319,18 @@ impl Writer {
 
     #[cold]
     #[inline(never)]
-    fn publish_slow(&mut self, timestamp_ns: u64, bytes: &[u8]) -> Result<u64, Blocked> {
+    fn publish_slow(
+        &mut self,
+        timestamp_ns: u64,
+        bytes: &[u8],
+        flags: u8,
+    ) -> Result<u64, Blocked> {
         if span(bytes.len() as u64) > BLOCK_CAPACITY_BYTES {
             self.tidy_up()?;
-            self.publish_train(timestamp_ns, bytes)?;
+            self.publish_train(timestamp_ns, bytes, flags)?;
         } else {
             self.frame_room(bytes.len() as u64)?;
-            self.append(timestamp_ns, bytes, Kind::Message);
+            self.append(timestamp_ns, bytes, Kind::Message, flags);
         }
         Ok(self.take_offset())
     }
@@ -367,7 +383,12 @@ impl Writer {
     /// Appends a message that does not fit into one frame as a train of fragments: the first has
     /// the rest of this block, all others the next blocks. No block is entered before all of them
     /// are known to be free.
-    fn publish_train(&mut self, timestamp_ns: u64, bytes: &[u8]) -> Result<(), Blocked> {
+    fn publish_train(
+        &mut self,
+        timestamp_ns: u64,
+        bytes: &[u8],
+        flags: u8,
+    ) -> Result<(), Blocked> {
         let total = TRAIN_PREFIX_BYTES + bytes.len() as u64;
         let room = (self.block_end - self.position).saturating_sub(HEADER_BYTES);
         let blocks = (total - room).div_ceil(FRAME_PAYLOAD_BYTES_MAX);
@@ -380,7 +401,7 @@ impl Writer {
         let frame = self.ring.lines().frame(self.position, self.block_end - self.position);
         frame.store(PAYLOAD_WORD, bytes.len() as u64, Ordering::Relaxed);
         frame.store_bytes(PAYLOAD_WORD + TRAIN_PREFIX_BYTES / WORD_BYTES, part);
-        self.commit_frame(timestamp_ns, room, Kind::First);
+        self.commit_frame(timestamp_ns, room, Kind::First, flags);
         self.payload_bytes -= TRAIN_PREFIX_BYTES;
         while !rest.is_empty() {
             let length = (rest.len() as u64).min(FRAME_PAYLOAD_BYTES_MAX);
@@ -388,7 +409,8 @@ impl Writer {
             let is_last = length == rest.len() as u64;
             self.enter(if is_last && behind < BLOCK_BYTES { behind } else { 0 });
             let (part, behind) = rest.split_at(length as usize);
-            self.append(timestamp_ns, part, if is_last { Kind::Last } else { Kind::Middle });
+            let kind = if is_last { Kind::Last } else { Kind::Middle };
+            self.append(timestamp_ns, part, kind, flags);
             rest = behind;
         }
         Ok(())
@@ -403,7 +425,7 @@ impl Writer {
             self.train_open = true;
         } else {
             let length = reach - self.position - HEADER_BYTES;
-            self.commit_frame(0, length, Kind::Abort);
+            self.commit_frame(0, length, Kind::Abort, 0);
         }
     }
 
@@ -413,7 +435,7 @@ impl Writer {
             self.gate.reserve(self.block_end + BLOCK_BYTES, self.block_end)?;
             self.enter(BLOCK_HEADER_BYTES + LINE_BYTES);
             // As long as one that finds the block's header there and reaches to its first message.
-            self.commit_frame(0, TICK_BYTES_MAX, Kind::Abort);
+            self.commit_frame(0, TICK_BYTES_MAX, Kind::Abort, 0);
             self.train_open = false;
         }
         Ok(())

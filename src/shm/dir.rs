@@ -2,7 +2,7 @@
 //! through a link, and with its owner checked.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -94,27 +94,25 @@ impl Dir {
 
     /// Renames within this directory, and never over something: that is `AlreadyExists`.
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), FileError> {
-        let (from, to) = (component(from)?, component(to)?);
-        let fd = self.handle.as_raw_fd();
-        // SAFETY: both strings end in a zero byte and live through the call.
-        let result =
-            unsafe { libc::renameat2(fd, from.as_ptr(), fd, to.as_ptr(), libc::RENAME_NOREPLACE) };
-        if result == 0 {
-            return Ok(());
-        }
-        let error = io::Error::last_os_error();
-        let about = if error.raw_os_error() == Some(libc::ENOENT) { &from } else { &to };
-        Err(self.error("rename", about, error))
+        self.rename_with(from, to, libc::RENAME_NOREPLACE)
+    }
+
+    /// Renames within this directory, over what has that name, if something has.
+    pub(crate) fn replace(&self, from: &str, to: &str) -> Result<(), FileError> {
+        self.rename_with(from, to, 0)
+    }
+
+    /// Removes the file `name`.
+    pub(crate) fn remove_file(&self, name: &str) -> Result<(), FileError> {
+        let entry = component(name)?;
+        self.unlink_at(&entry, 0).map_err(|error| self.error("remove", &entry, error))
     }
 
     /// Removes the file `name` if it is `owner`'s; `false` when it is somebody else's.
     pub(crate) fn remove_file_of(&self, name: &str, owner: u32) -> Result<bool, FileError> {
         let entry = component(name)?;
-        // Opened for no access, which needs no permission and does not wait.
-        let found = self
-            .open_at(&entry, libc::O_PATH | libc::O_NOFOLLOW, 0)
-            .and_then(|file| file.metadata())
-            .map_err(|error| self.error("examine", &entry, error))?;
+        let found =
+            self.examine_at(&entry).map_err(|error| self.error("examine", &entry, error))?;
         if found.uid() != owner {
             return Ok(false);
         }
@@ -161,6 +159,21 @@ impl Dir {
         Ok((found.mode() & 0o7777, found.gid()))
     }
 
+    /// Whether `name` leads to this very file, and not to another or to none.
+    pub(crate) fn leads_to(&self, name: &str, file: &File) -> Result<bool, FileError> {
+        let entry = component(name)?;
+        let id = |found: Metadata| (found.dev(), found.ino());
+        match self.examine_at(&entry).and_then(|found| Ok(id(found) == id(file.metadata()?))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            found => found.map_err(|error| self.error("examine", &entry, error)),
+        }
+    }
+
+    /// Makes the names in it durable.
+    pub(crate) fn sync(&self) -> Result<(), FileError> {
+        self.handle.sync_all().map_err(|error| FileError::from_io("sync", &self.path, error))
+    }
+
     /// Where it was when it was opened.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -182,7 +195,7 @@ impl Dir {
     }
 
     /// The names of all entries, hidden ones too, in no order.
-    pub(super) fn entries(&self) -> Result<Vec<CString>, FileError> {
+    pub(crate) fn entries(&self) -> Result<Vec<CString>, FileError> {
         // The path through /proc leads to the open directory itself, wherever it is now.
         fs::read_dir(format!("/proc/self/fd/{}", self.handle.as_raw_fd()))
             .and_then(|entries| {
@@ -219,6 +232,24 @@ impl Dir {
         }
         // SAFETY: the descriptor is new, and nothing else owns it.
         Ok(unsafe { File::from_raw_fd(fd) })
+    }
+
+    fn examine_at(&self, entry: &CStr) -> io::Result<Metadata> {
+        // Opened for no access, which needs no permission and does not wait.
+        self.open_at(entry, libc::O_PATH | libc::O_NOFOLLOW, 0)?.metadata()
+    }
+
+    fn rename_with(&self, from: &str, to: &str, flags: libc::c_uint) -> Result<(), FileError> {
+        let (from, to) = (component(from)?, component(to)?);
+        let fd = self.handle.as_raw_fd();
+        // SAFETY: both strings end in a zero byte and live through the call.
+        let result = unsafe { libc::renameat2(fd, from.as_ptr(), fd, to.as_ptr(), flags) };
+        if result == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        let about = if error.raw_os_error() == Some(libc::ENOENT) { &from } else { &to };
+        Err(self.error("rename", about, error))
     }
 
     fn unlink_at(&self, entry: &CStr, flags: libc::c_int) -> io::Result<()> {
@@ -422,6 +453,22 @@ mod tests {
         dir.rename("from", "free").unwrap();
         dir.open_file("free", false).unwrap();
         assert!(matches!(dir.rename("from", "x"), Err(FileError::NotFound(_))));
+    }
+
+    #[test]
+    fn what_has_the_name_is_replaced_where_that_is_asked_for() {
+        let (place, dir) = scratch();
+        let (from, to) =
+            (dir.create_file("from", 0o600).unwrap(), dir.create_file("to", 0o600).unwrap());
+        assert!(dir.leads_to("to", &to).unwrap() && !dir.leads_to("to", &from).unwrap());
+        dir.replace("from", "to").unwrap();
+        assert!(dir.leads_to("to", &from).unwrap() && !dir.leads_to("from", &from).unwrap());
+        dir.replace("to", "free").unwrap();
+        assert!(matches!(dir.replace("to", "x"), Err(FileError::NotFound(_))));
+        dir.sync().unwrap();
+        dir.remove_file("free").unwrap();
+        assert!(matches!(dir.remove_file("free"), Err(FileError::NotFound(_))));
+        assert!(place.path().read_dir().unwrap().next().is_none());
     }
 
     #[test]

@@ -127,6 +127,19 @@ impl FileError {
             _ => FileError::Io { action, path, source },
         }
     }
+
+    /// The same for those who tell errors by their kind.
+    pub(crate) fn into_io(self) -> io::Error {
+        let kind = match &self {
+            FileError::Io { source, .. } | FileError::Lock(LockError::Io(source)) => source.kind(),
+            FileError::Denied { .. } => io::ErrorKind::PermissionDenied,
+            FileError::NotFound(_) => io::ErrorKind::NotFound,
+            FileError::AlreadyExists(_) => io::ErrorKind::AlreadyExists,
+            FileError::Full(_) => io::ErrorKind::StorageFull,
+            _ => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, self)
+    }
 }
 
 /// Whose `path` is, or else its directory: for messages only, nothing is decided by it.

@@ -92,6 +92,21 @@ impl Lock {
         self.byte
     }
 
+    /// What it is a lock of, opened as it was for it. All that is asked of the kernel through this
+    /// keeps the lock held until it is over, though the process may have died long before.
+    ///
+    /// # Errors
+    ///
+    /// In a forked child, which does not have it.
+    pub(crate) fn file(&self) -> io::Result<&File> {
+        match &self.file {
+            Some(file) if self.is_of_this_process() => Ok(file),
+            _ => {
+                Err(io::Error::other("this is a forked child, which has to open its files itself"))
+            }
+        }
+    }
+
     fn take<E: From<LockError>>(
         open: impl FnOnce() -> Result<File, E>,
         bytes: Range<u64>,

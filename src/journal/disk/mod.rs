@@ -5,12 +5,32 @@
 //! its first block and has room for a fixed count of blocks; it ends where the next one begins. Block
 //! `n` lies in the segment with the highest first block that is not above `n`, `n - first` blocks from
 //! its start.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`files`] | a real disk; what it does is spread over the files below |
+//! | [`folder`] | the files of a journal: names, locks, making and using again; reading by others |
+//! | [`maker`] | the thread that makes segments ready |
+//! | [`uring`] | writing by io_uring |
+//! | [`blocking`] | reading, and writing where there is no io_uring |
+//! | [`vector`] | the parts of a write as the kernel takes them |
+//! | `faulty` | a disk for tests |
 
+mod blocking;
 #[cfg(test)]
 pub(crate) mod faulty;
+mod files;
+mod folder;
+mod maker;
+#[cfg(test)]
+mod tests;
+mod uring;
+mod vector;
 
 use std::io;
 
+pub(crate) use self::files::{Engine, FileDisk};
+pub(crate) use self::folder::{SegmentReader, open_to_read, segments};
 use crate::log::memory::Memory;
 
 /// Bytes that are written or read together, and never torn by our own doing: offsets, lengths and

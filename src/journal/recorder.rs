@@ -1,0 +1,235 @@
+//! What a program holds to journal a topic: settings, and the agent that writes.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::bus::Topic;
+use crate::journal::disk::FileDisk;
+use crate::journal::error::JournalError;
+use crate::journal::recovery::Cut;
+use crate::journal::start::start;
+use crate::journal::status::{JournalState, Status};
+use crate::journal::topic_dir::TopicDir;
+use crate::journal::writer::{SyncPolicy, Writer};
+use crate::log::pages::{self, Pages};
+use crate::runtime::Agent;
+use crate::shm::lock::Lock;
+use crate::shm::map::Access;
+use crate::sync::Ordering;
+
+/// How long closing waits for a disk that takes nothing.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Settings for journaling a topic: by default every partition, never flushed but at the end of a
+/// segment, in segments of 64 MiB, and waited for by the publisher for ever.
+#[derive(Debug, Clone)]
+#[must_use = "settings journal nothing until they are opened"]
+pub struct JournalBuilder {
+    topic: Topic,
+    dir: PathBuf,
+    partition: Option<u32>,
+    sync: SyncPolicy,
+    segment_bytes: Option<u64>,
+    give_up_after: Option<Duration>,
+}
+
+impl JournalBuilder {
+    pub(crate) fn new(topic: Topic, dir: PathBuf) -> JournalBuilder {
+        JournalBuilder {
+            topic,
+            dir,
+            partition: None,
+            sync: SyncPolicy::default(),
+            segment_bytes: None,
+            give_up_after: None,
+        }
+    }
+
+    /// Only this partition: a journal for each, on a core of its own, writes more than one for all.
+    pub fn partition(mut self, partition: u32) -> JournalBuilder {
+        self.partition = Some(partition);
+        self
+    }
+
+    /// When what was published is made durable.
+    pub fn sync(mut self, sync: SyncPolicy) -> JournalBuilder {
+        self.sync = sync;
+        self
+    }
+
+    /// Size of a segment: a power of two from 256 KiB to 64 GiB. Two are allocated at least for each
+    /// partition. A journal that is there keeps its own.
+    pub fn segment_bytes(mut self, segment_bytes: u64) -> JournalBuilder {
+        self.segment_bytes = Some(segment_bytes);
+        self
+    }
+
+    /// After so long in its way the publisher goes on without the journal, also when that was killed.
+    /// Unless it is set the publisher waits, for a successor if need be: nothing is lost.
+    pub fn give_up_after(mut self, after: Duration) -> JournalBuilder {
+        self.give_up_after = Some(after);
+        self
+    }
+
+    /// Begins the journal with the oldest message that the ring holds, or goes on with the one that is
+    /// there. From now on the publisher waits for what is not written.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn open(self) -> Result<Journal, JournalError> {
+        let topic = &self.topic;
+        let descriptor = topic.descriptor();
+        let dir =
+            TopicDir::open_or_create(&self.dir, topic.name(), descriptor, self.segment_bytes)?;
+        let (first, count) = match self.partition {
+            Some(partition) => (partition, 1),
+            None => (0, topic.partitions()),
+        };
+        let parts = (first..first + count).map(|partition| self.open_part(&dir, partition));
+        Ok(Journal {
+            name: format!("journal of {}/{}", topic.bus().name(), topic.name()),
+            dir: dir.path().to_owned(),
+            parts: parts.collect::<Result<_, _>>()?,
+            began: Instant::now(),
+        })
+    }
+
+    fn open_part(&self, dir: &TopicDir, partition: u32) -> Result<Part, JournalError> {
+        let topic = &self.topic;
+        let files = topic.files(partition)?;
+        let page = files.journal_page(Access::ReadWrite)?;
+        let lock = Lock::try_exclusive(|| files.journal_file(true), 0..1)?;
+        let lock = lock.ok_or_else(|| JournalError::Busy {
+            topic: topic.name().to_owned(),
+            partition,
+            pid: page.load(pages::cursor::PID, Ordering::Relaxed),
+        })?;
+        let status = Status::new(page.clone());
+        status.set_state(JournalState::Running);
+        status.set_give_up_after(self.give_up_after);
+        status.set_path(dir.path());
+        let pages = Pages {
+            publisher: files.publisher_page(Access::ReadOnly)?,
+            control: files.control_page(Access::ReadWrite)?,
+            journal: page,
+        };
+        let ring = files.ring(Access::ReadOnly)?;
+        let log_id = topic.descriptor().partition_log_id(partition);
+        let (writer, cut) = start(dir.disk(partition)?, ring, &pages, log_id, self.sync)
+            .map_err(|error| JournalError::from_start(error, dir.path().to_owned(), partition))?;
+        if let Some(Cut { from, to }) = cut {
+            log::warn!(
+                "{}, partition {partition}: cut at message {}: {} bytes behind it were never durable, \
+                 and are not all there",
+                dir.path().display(),
+                from.offset,
+                to - from.position
+            );
+        }
+        Ok(Part { writer: Some(writer), partition, status, failure: None, _lock: lock })
+    }
+}
+
+/// Journals a topic: an [`Agent`] for a core of its own, which writes the ring's pages to files.
+///
+/// Dropped without [`close`](Agent::close), it leaves what a killed one leaves: the publisher waits for
+/// a successor.
+pub struct Journal {
+    name: String,
+    dir: PathBuf,
+    parts: Vec<Part>,
+    began: Instant,
+}
+
+/// One partition.
+struct Part {
+    /// `None` once it cannot go on.
+    writer: Option<Writer<FileDisk>>,
+    partition: u32,
+    status: Status,
+    failure: Option<String>,
+    /// Held for as long as this lives.
+    _lock: Lock,
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    /// The directory of the topic's journal: what a replay is given.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Why partitions are journaled no more, with their numbers.
+    pub fn failures(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.parts.iter().filter_map(|part| Some((part.partition, part.failure.as_deref()?)))
+    }
+}
+
+impl Agent for Journal {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn poll(&mut self) -> usize {
+        let now = self.began.elapsed();
+        self.parts.iter_mut().map(|part| part.poll(now)).sum()
+    }
+
+    /// Writes everything that was published, makes it durable, and lets the publisher go on without a
+    /// journal.
+    fn close(&mut self) {
+        for part in &mut self.parts {
+            part.close(self.began);
+        }
+    }
+}
+
+impl Part {
+    fn poll(&mut self, now: Duration) -> usize {
+        let Some(writer) = &mut self.writer else { return 0 };
+        match writer.poll(now) {
+            Ok(work) => work,
+            Err(fault) => {
+                log::error!("partition {} is journaled no more: {fault}", self.partition);
+                self.status.set_state(JournalState::Failed);
+                self.failure = Some(fault.to_string());
+                self.writer = None;
+                0
+            }
+        }
+    }
+
+    fn close(&mut self, began: Instant) {
+        if let Some(writer) = &mut self.writer {
+            writer.settle();
+        }
+        let mut moved_at = Instant::now();
+        let writer = loop {
+            // The first look finds what was published since the last.
+            if self.poll(began.elapsed()) > 0 {
+                moved_at = Instant::now();
+            }
+            match &mut self.writer {
+                None => return,
+                Some(writer) if writer.is_settled() => break writer,
+                Some(writer) if moved_at.elapsed() > CLOSE_PATIENCE => {
+                    log::error!(
+                        "partition {}: the disk takes nothing: closed all the same",
+                        self.partition
+                    );
+                    break writer;
+                }
+                Some(_) => std::thread::yield_now(),
+            }
+        };
+        writer.leave();
+        self.status.set_state(JournalState::Closed);
+    }
+}

@@ -1,0 +1,164 @@
+//! A bus with a journal, on real files: what was published is what is replayed.
+
+mod common;
+
+use std::path::Path;
+use std::time::Duration;
+
+use tickcast::runtime::{Core, IdleStrategy};
+use tickcast::{
+    Event, Journal, Message, Publisher, Replay, Speed, StartAt, SyncPolicy, Topic, Until,
+};
+
+use common::TestBus;
+use common::audit::{Audit, timestamp_of};
+use common::payload::{length_of, payload};
+
+const RING_BYTES: u64 = 1 << 20;
+const SEGMENT_BYTES: u64 = 256 << 10;
+
+/// Publishes messages up to `end`.
+fn publish(publisher: &mut Publisher, end: u64) {
+    let bytes_max = publisher.topic().message_bytes_max();
+    for offset in publisher.next_offset()..end {
+        let bytes = payload(publisher.partition().into(), offset, length_of(offset, bytes_max));
+        publisher.publish(timestamp_of(offset), &bytes[..]).expect("published");
+    }
+}
+
+/// Runs a journal beside whatever `work` does, and closes it.
+fn journaled<R>(journal: Journal, work: impl FnOnce() -> R) -> R {
+    let core = Core::builder("journal")
+        .idle(IdleStrategy::back_off())
+        .agent(Box::new(journal))
+        .start()
+        .expect("a thread");
+    let done = work();
+    core.stop().expect("no agent panics");
+    done
+}
+
+/// Replays one partition and audits it.
+fn replay(dir: &Path, topic: &Topic, from: StartAt, due: u64) -> Audit {
+    let mut audit = Audit::new(0, topic.message_bytes_max(), Some(due));
+    Replay::open(dir)
+        .expect("a journal")
+        .from(from)
+        .run(|event| audit.event(event))
+        .expect("it can be read");
+    audit
+}
+
+#[test]
+fn what_was_published_is_replayed() {
+    const MESSAGES: u64 = 20_000;
+    for sync in [SyncPolicy::None, SyncPolicy::Interval(Duration::from_millis(5)), SyncPolicy::Always]
+    {
+        let bus = TestBus::new();
+        let topic = bus.topic("trades").ring_bytes(RING_BYTES).create().expect("a topic");
+        let files = tempfile::tempdir().expect("a directory");
+        let mut publisher = topic.publisher(0).expect("the only one");
+        // Some of it before there is a journal.
+        publish(&mut publisher, 1_000);
+        let journal = topic.journal(files.path()).sync(sync).segment_bytes(SEGMENT_BYTES);
+        let journal = journal.open().expect("a journal");
+        let dir = journal.dir().to_owned();
+        journaled(journal, || publish(&mut publisher, MESSAGES / 2));
+        assert_eq!(replay(&dir, &topic, StartAt::Earliest, 0).due, Some(MESSAGES / 2));
+        // And on, with some published while there was none.
+        publish(&mut publisher, MESSAGES / 2 + 500);
+        let journal = topic.journal(files.path()).sync(sync).open().expect("the same journal");
+        journaled(journal, || publish(&mut publisher, MESSAGES));
+        let audit = replay(&dir, &topic, StartAt::Earliest, 0);
+        assert_eq!((audit.due, audit.messages, audit.lost), (Some(MESSAGES), MESSAGES, 0));
+        for from in [1, 4_321, MESSAGES - 1] {
+            let audit = replay(&dir, &topic, StartAt::Offset(from), from);
+            assert_eq!((audit.due, audit.messages), (Some(MESSAGES), MESSAGES - from));
+            let audit = replay(&dir, &topic, StartAt::Time(timestamp_of(from) - 1), from);
+            assert_eq!((audit.due, audit.messages), (Some(MESSAGES), MESSAGES - from));
+        }
+        assert_eq!(replay(&dir, &topic, StartAt::Live, MESSAGES).messages, 0);
+    }
+}
+
+#[test]
+fn a_replay_ends_where_it_is_told_and_hands_out_what_the_filter_takes() {
+    let bus = TestBus::new();
+    let topic = bus.topic("ticks").ring_bytes(RING_BYTES).create().expect("a topic");
+    let files = tempfile::tempdir().expect("a directory");
+    let journal = topic.journal(files.path()).open().expect("a journal");
+    let dir = journal.dir().to_owned();
+    journaled(journal, || {
+        let mut publisher = topic.publisher(0).expect("the only one");
+        for offset in 0..10_000_u64 {
+            publisher.publish(offset * 10, &offset).expect("published");
+        }
+    });
+    let offsets = |replay: Replay| {
+        let mut offsets = Vec::new();
+        let counters = replay.run(|event| match event {
+            Event::Message(message) => offsets.push(message.offset),
+            Event::Notice(notice) => panic!("{notice}"),
+        });
+        assert_eq!(counters.expect("it can be read").messages, offsets.len() as u64);
+        offsets
+    };
+    let open = || Replay::open(&dir).expect("a journal");
+    let range = open().from(StartAt::Offset(100)).until(Until::Offset(200));
+    assert_eq!(offsets(range), (100..200).collect::<Vec<_>>());
+    let range = open().from(StartAt::Time(995)).until(Until::Time(2_001));
+    assert_eq!(offsets(range), (100..201).collect::<Vec<_>>());
+    let even = open().filter(|payload| payload[0].is_multiple_of(128)).until(Until::Offset(1_000));
+    assert_eq!(offsets(even), (0..1_000).step_by(128).collect::<Vec<_>>());
+    // 100 us of the recording, in 200 us.
+    let slowly = open().speed(Speed::Times(0.5)).until(Until::Offset(11));
+    assert_eq!(offsets(slowly), (0..11).collect::<Vec<_>>());
+}
+
+#[test]
+fn partitions_are_merged_by_timestamp_and_go_into_another_topic() {
+    const MESSAGES: u64 = 3_000;
+    let bus = TestBus::new();
+    let make = |name: &str| {
+        bus.topic(name).ring_bytes(RING_BYTES).partitions(3).create().expect("a topic")
+    };
+    let (topic, copy) = (make("original"), make("copy"));
+    let files = tempfile::tempdir().expect("a directory");
+    let journal = topic.journal(files.path()).open().expect("a journal");
+    let dir = journal.dir().to_owned();
+    journaled(journal, || {
+        let mut publishers = topic.publishers().expect("all of them");
+        for number in 0..MESSAGES {
+            let publisher = &mut publishers[number as usize * 7 % 3];
+            publisher.publish(number, &number).expect("published");
+        }
+    });
+    let mut seen = 0;
+    let mut check = |message: Message<'_>| {
+        assert_eq!(message.timestamp_ns, seen);
+        assert_eq!(message.read::<u64>(), Ok(&seen));
+        assert_eq!(u64::from(message.origin.partition), seen * 7 % 3);
+        seen += 1;
+    };
+    let counters = Replay::open(&dir).expect("a journal").run(|event| match event {
+        Event::Message(message) => check(message),
+        Event::Notice(notice) => panic!("{notice}"),
+    });
+    assert_eq!(counters.expect("it can be read").messages, MESSAGES);
+
+    let replay = Replay::open(&dir).expect("a journal");
+    assert_eq!(replay.run_into(&copy).expect("it can be published").messages, MESSAGES);
+    for partition in 0..3 {
+        let settings = copy.subscribe().partition(partition).start_at(StartAt::Earliest);
+        let mut subscriber = settings.open().expect("a subscriber");
+        let mut offset = 0;
+        subscriber.poll(usize::MAX, |event| {
+            let Event::Message(message) = event else { return };
+            assert!(message.is_replayed());
+            let number = *message.read::<u64>().expect("a number");
+            assert_eq!((message.offset, number * 7 % 3), (offset, u64::from(partition)));
+            offset += 1;
+        });
+        assert_eq!(offset, MESSAGES / 3);
+    }
+}

@@ -3,6 +3,8 @@
 mod common;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use tickcast::runtime::{Core, IdleStrategy};
@@ -10,7 +12,7 @@ use tickcast::{
     Event, Journal, Message, Publisher, Replay, Speed, StartAt, SyncPolicy, Topic, Until,
 };
 
-use common::TestBus;
+use common::{Random, TestBus};
 use common::audit::{Audit, timestamp_of};
 use common::payload::{length_of, payload};
 
@@ -161,4 +163,60 @@ fn partitions_are_merged_by_timestamp_and_go_into_another_topic() {
         });
         assert_eq!(offset, MESSAGES / 3);
     }
+}
+
+/// Late joiners of every kind, while the publisher runs at full speed and they stall now and then: all
+/// get every message once, though the ring holds but a small part of them.
+#[test]
+fn subscribers_come_from_the_files_into_the_ring() {
+    const MESSAGES: u64 = 60_000;
+    let bus = TestBus::new();
+    let topic = bus.topic("trades").ring_bytes(RING_BYTES).create().expect("a topic");
+    let files = tempfile::tempdir().expect("a directory");
+    let journal = topic.journal(files.path()).segment_bytes(SEGMENT_BYTES).open();
+    let bytes_max = topic.message_bytes_max();
+    let seed = common::seed();
+    let published = AtomicU64::new(0);
+    journaled(journal.expect("a journal"), || {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut publisher = topic.publisher(0).expect("the only one");
+                for end in (100..=MESSAGES).step_by(100) {
+                    publish(&mut publisher, end);
+                    published.store(end, Ordering::Release);
+                }
+            });
+            for number in 0..8_u64 {
+                let (topic, published) = (&topic, &published);
+                scope.spawn(move || {
+                    let mut random = Random(seed + number);
+                    // When a part is published, and the ring has gone past its beginning.
+                    let begin = 5_000 + number * 4_000;
+                    while published.load(Ordering::Acquire) < begin {
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                    let from = random.below(begin);
+                    let (start_at, due) = match number % 4 {
+                        0 => (StartAt::Earliest, 0),
+                        1 => (StartAt::Offset(from), from),
+                        2 => (StartAt::Time(timestamp_of(from)), from),
+                        _ => (StartAt::Offset(begin), begin),
+                    };
+                    let settings = topic.subscribe().start_at(start_at);
+                    let settings = if number < 4 { settings } else { settings.reliable() };
+                    let mut subscriber = settings.open().expect("a subscriber");
+                    let mut audit = Audit::new(0, bytes_max, Some(due));
+                    let mut stalls = 0;
+                    while audit.due < Some(MESSAGES) {
+                        if random.below(200) == 0 && stalls < 20 {
+                            thread::sleep(Duration::from_millis(random.below(20)));
+                            stalls += 1;
+                        }
+                        subscriber.poll(64, |event| audit.event(event));
+                    }
+                    assert_eq!((audit.messages, audit.lost), (MESSAGES - due, 0));
+                });
+            }
+        });
+    });
 }

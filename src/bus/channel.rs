@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use crate::bus::catch_up::CatchUp;
 use crate::bus::liveness::Liveness;
 use crate::bus::message::{Event, Flow, LossCause, Message, Notice, NoticeKind, Origin};
 use crate::log::copy::Stall;
@@ -24,6 +25,8 @@ pub(crate) struct Channel {
     // Dropped first: it gives up its slot before the lock says that the slot is free.
     lane: Lane,
     lock: Option<Lock>,
+    /// The journal's files, where it began before what the ring held.
+    catch_up: Option<CatchUp>,
     origin: Origin,
     control: Memory,
     publisher: Memory,
@@ -84,6 +87,7 @@ impl Channel {
     pub(crate) fn new(
         lane: Lane,
         lock: Option<Lock>,
+        catch_up: Option<CatchUp>,
         origin: Origin,
         pages: &Pages,
         liveness: Liveness,
@@ -95,6 +99,7 @@ impl Channel {
         Channel {
             lane,
             lock,
+            catch_up,
             origin,
             control,
             publisher: pages.publisher.clone(),
@@ -158,13 +163,13 @@ impl Channel {
             count += taken;
             match end {
                 End::Taken => break,
-                End::Drained => {
+                End::Drained if !self.lane.is_in_files() => {
                     if count == 0 && self.lane.has_moved() {
                         self.sync();
                     }
                     break;
                 }
-                End::Unusual => match self.hand_out(handler) {
+                End::Drained | End::Unusual => match self.hand_out(handler) {
                     Unusual::Nothing => break,
                     Unusual::Plain => {}
                     Unusual::Event(answer) => {
@@ -192,7 +197,8 @@ impl Channel {
     #[inline(never)]
     fn hand_out<R: Into<Flow>>(&mut self, handler: &mut impl FnMut(Event<'_>) -> R) -> Unusual {
         let is_quiet = self.pending.is_none() && !self.is_finished;
-        if (is_quiet && self.lane.is_idle()) || !self.ready() {
+        let is_idle = is_quiet && !self.lane.is_in_files() && self.lane.is_idle();
+        if is_idle || !self.ready() {
             self.open();
             return Unusual::Nothing;
         }
@@ -252,6 +258,9 @@ impl Channel {
                     return true;
                 }
                 Ok(None) => {
+                    if self.go_on_from_files() {
+                        continue;
+                    }
                     if !self.lane.has_moved() {
                         return false;
                     }
@@ -332,7 +341,8 @@ impl Channel {
         if self.is_finished || self.ready() {
             return !self.is_finished;
         }
-        if self.lane.is_overrun_at_edge()
+        if !self.lane.is_in_files()
+            && self.lane.is_overrun_at_edge()
             && (self.recover(Stall::Overrun) || self.pending.is_some())
         {
             return self.ready();
@@ -370,10 +380,28 @@ impl Channel {
         }
     }
 
+    /// Lets a lane that reads files go on. False when it reads none, or when there is no more.
+    fn go_on_from_files(&mut self) -> bool {
+        let Some(catch_up) = &mut self.catch_up else { return false };
+        if !self.lane.is_in_files() {
+            return false;
+        }
+        catch_up.go_on(&mut self.lane).unwrap_or_else(|stop| {
+            self.stop(stop);
+            true
+        })
+    }
+
     /// Whether reading goes on.
     #[cold]
     fn recover(&mut self, stall: Stall) -> bool {
-        match self.lane.recover(stall) {
+        let recovered = match &self.catch_up {
+            Some(catch_up) if stall == Stall::Overrun && self.lock.is_none() => {
+                catch_up.go_back(&mut self.lane).map(|()| true)
+            }
+            _ => self.lane.recover(stall),
+        };
+        match recovered {
             Ok(has_restarted) => has_restarted,
             Err(stop) => {
                 self.stop(stop);

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod bus_dir;
+mod catch_up;
 mod channel;
 mod claim;
 pub(crate) mod descriptor;

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::bus::catch_up::CatchUp;
 use crate::bus::channel::Channel;
 use crate::bus::descriptor::{SlowSubscriber, WakeUp};
 use crate::bus::liveness::Liveness;
 use crate::bus::message::Origin;
+use crate::bus::partition::PartitionFiles;
 use crate::bus::subscriber::Subscriber;
 use crate::bus::topic::Topic;
 use crate::bus::topic_error::TopicError;
-use crate::log::lane::{Lane, StartAt, StartError};
+use crate::log::lane::{Lane, StartAt, StartError, Wanted};
 use crate::log::pages;
 use crate::log::seat::Seat;
 use crate::runtime::IdleStrategy;
@@ -189,39 +191,83 @@ impl SubscriberBuilder {
         if pages.control.load(pages::control::CLOSED, Ordering::Acquire) != 0 {
             return Err(SubscribeError::Closed);
         }
+        // Live is in the ring. Everything else may begin in the journal's files, if there are any.
+        let mut catch_up = match start_at {
+            StartAt::Live => None,
+            _ => CatchUp::open(topic, partition, &pages),
+        };
+        let wanted = Wanted { at: start_at, is_whole: catch_up.is_some() };
         let failed = |error| match error {
             StartError::Future { offset, next } => {
                 SubscribeError::Future { partition, offset, next }
             }
+            StartError::NotHeld => unreachable!("only asked for where there are files"),
             StartError::Evicted => SubscribeError::Evicted { partition },
             StartError::Damaged(damaged) => SubscribeError::Topic(damaged.into()),
         };
         let file = files.publisher_file(false).map_err(TopicError::from)?;
         let liveness = Liveness::new(file, pages.publisher.clone());
-        // In this order, so that whatever happens the lane gives up its slot before the lock says that
-        // the slot is free.
-        let (lock, lane) = if is_reliable {
-            let slots = 0..u64::from(topic.reliable_max());
-            let lock = Lock::try_exclusive(|| files.cursors_file(true), slots)
-                .map_err(TopicError::from)?
-                .ok_or_else(|| SubscribeError::NoSlot {
-                    topic: topic.name().to_owned(),
-                    partition,
-                    reliable_max: topic.reliable_max(),
-                })?;
+        let is_waited_for = topic.slow_subscriber() == SlowSubscriber::Wait;
+        // Taken before the lane is made, so that whatever happens the lane gives up its slot before the
+        // lock says that the slot is free.
+        let lock = if is_reliable { Some(self.take_slot(topic, &files, partition)?) } else { None };
+        let seat = || -> Result<Option<Seat>, TopicError> {
+            let Some(lock) = &lock else { return Ok(None) };
             let page = files.cursor_page(lock.byte())?;
             for counter in [pages::cursor::MESSAGES, pages::cursor::BYTES, pages::cursor::LOST] {
                 page.store(counter, 0, Ordering::Relaxed);
             }
             page.store(pages::cursor::PID, u64::from(std::process::id()), Ordering::Relaxed);
-            let seat = Seat::new(pages.clone(), page, lock.byte() as usize, ring.bytes_len());
-            let is_waited_for = topic.slow_subscriber() == SlowSubscriber::Wait;
-            let lane = Lane::reliable(ring, &pages, seat, start_at, is_waited_for);
-            (Some(lock), lane.map_err(failed)?)
-        } else {
-            (None, Lane::lossy(ring, &pages, start_at).map_err(failed)?)
+            let slot = lock.byte() as usize;
+            Ok(Some(Seat::new(pages.clone(), page, slot, ring.bytes_len())))
         };
-        Ok(Channel::new(lane, lock, origin, &pages, liveness, wants_wake, topic.bus().living()))
+        let in_ring = |seat, wanted| match seat {
+            Some(seat) => Lane::reliable(ring.clone(), &pages, seat, wanted, is_waited_for),
+            None => Lane::lossy(ring.clone(), &pages, wanted),
+        };
+        let mut lane = in_ring(seat()?, wanted);
+        if lane.as_ref().is_err_and(|error| *error == StartError::NotHeld) {
+            let reader = catch_up.as_mut().and_then(|catch_up| catch_up.reader(start_at));
+            lane = match reader {
+                Some(reader) => {
+                    Ok(Lane::from_files(ring.clone(), &pages, seat()?, reader, is_waited_for))
+                }
+                None => in_ring(seat()?, Wanted::as_held(start_at)),
+            };
+        }
+        let mut lane = lane.map_err(failed)?;
+        if let (StartAt::Time(time_ns), Some(catch_up), true) =
+            (start_at, &mut catch_up, lane.is_in_files())
+        {
+            catch_up.pass_before(&mut lane, time_ns).map_err(|stop| failed(stop.into()))?;
+        }
+        Ok(Channel::new(
+            lane,
+            lock,
+            catch_up,
+            origin,
+            &pages,
+            liveness,
+            wants_wake,
+            topic.bus().living(),
+        ))
+    }
+
+    /// Takes a slot for a reliable subscriber.
+    fn take_slot(
+        &self,
+        topic: &Topic,
+        files: &PartitionFiles<'_>,
+        partition: u32,
+    ) -> Result<Lock, SubscribeError> {
+        let slots = 0..u64::from(topic.reliable_max());
+        Lock::try_exclusive(|| files.cursors_file(true), slots)
+            .map_err(TopicError::from)?
+            .ok_or_else(|| SubscribeError::NoSlot {
+                topic: topic.name().to_owned(),
+                partition,
+                reliable_max: topic.reliable_max(),
+            })
     }
 }
 

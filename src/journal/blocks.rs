@@ -43,7 +43,7 @@ impl Blocks {
     }
 
     /// Looks which segments there are by now.
-    pub(crate) fn refresh(&mut self) -> io::Result<()> {
+    fn refresh(&mut self) -> io::Result<()> {
         self.firsts = segments(&self.files.dir)?;
         Ok(())
     }
@@ -71,6 +71,9 @@ impl Blocks {
         count: u64,
         buffer: &mut BlockBuffer,
     ) -> io::Result<(u64, Verdict)> {
+        if number >= self.end() {
+            self.refresh()?;
+        }
         let mut first_verdict = Verdict::Absent;
         // The newest segment that has it.
         for index in (0..self.firsts.len()).rev() {

@@ -31,8 +31,8 @@ mod stage;
 mod start;
 mod status;
 mod tap;
-mod topic_dir;
-mod track;
+pub(crate) mod topic_dir;
+pub(crate) mod track;
 mod writer;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! One partition's messages, out of its files: the log's own reader over blocks that are loaded as it
-//! comes to them. What cannot be read is passed over, and reported as lost.
+//! Reading the log out of its files: the log's own reader over blocks that are loaded as it comes to
+//! them. What cannot be read is passed over, and comes as a loss.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -23,45 +23,130 @@ const LOAD_BLOCKS: u64 = 4;
 const LOOKS_AGAIN: u32 = 50;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
 
-/// A part of the log that could not be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Hole {
-    /// Where it begins and ends, in bytes from the log's start.
-    pub(crate) from: u64,
-    pub(crate) to: u64,
-}
-
-/// The messages of one partition.
+/// Loads what a reader comes to.
 #[derive(Debug)]
-pub(crate) struct Track {
+pub(crate) struct Loader {
     blocks: Blocks,
-    reader: Reader,
+    /// Parts of the log that could not be read.
     holes: u64,
 }
 
-impl Track {
-    /// Opens the log at `start_at`; live is behind everything that is there. `None` when there is
-    /// nothing in the files.
-    pub(crate) fn open(
-        mut blocks: Blocks,
-        start_at: StartAt,
-        message_bytes_max: u64,
-    ) -> io::Result<Option<Track>> {
+impl Loader {
+    pub(crate) fn new(blocks: Blocks) -> Loader {
+        Loader { blocks, holes: 0 }
+    }
+
+    /// Room for what is loaded.
+    ///
+    /// # Errors
+    /// When there is no memory left.
+    pub(crate) fn buffer() -> io::Result<BlockBuffer> {
+        BlockBuffer::new(LOAD_BLOCKS)
+    }
+
+    /// Where a reader starts that is to find `start_at`: then messages are to be passed over by time
+    /// alone. `None` when there is nothing in the files.
+    pub(crate) fn start(&mut self, start_at: StartAt) -> io::Result<Option<Start>> {
+        let blocks = &mut self.blocks;
         let found = match start_at {
             StartAt::Earliest => blocks.find(|_| false)?,
             StartAt::Offset(offset) => blocks.find(|header| header.first_offset < offset)?,
             StartAt::Time(time_ns) => blocks.find(|header| header.timestamp_max_ns < time_ns)?,
             StartAt::Live => blocks.find(|_| true)?,
         };
-        let Some(number) = found else { return Ok(None) };
         let due = match start_at {
             StartAt::Offset(offset) => Some(offset),
             _ => None,
         };
-        let buffer = BlockBuffer::new(LOAD_BLOCKS)?;
-        let start = Start { position: block_start(number), offset: 0, due, joining: true };
-        let reader = Reader::buffered(buffer, start, message_bytes_max);
-        let mut track = Track { blocks, reader, holes: 0 };
+        Ok(found.map(|number| Start { position: block_start(number), offset: 0, due, joining: true }))
+    }
+
+    /// Loads what `reader`, which has nothing left, comes to next, as far as it lies before `limit`.
+    /// False at the end of what is there.
+    pub(crate) fn load(&mut self, reader: &mut Reader, limit: u64) -> io::Result<bool> {
+        let position = reader.position();
+        if position >= limit {
+            return Ok(false);
+        }
+        if !is_edge(position) {
+            return self.load_rest(reader, position);
+        }
+        let number = block_of(position);
+        let count = LOAD_BLOCKS.min(block_of(limit - 1) + 1 - number);
+        match self.load_at(reader, number, count) {
+            Ok((1.., _)) => return Ok(true),
+            Ok((_, Verdict::Damaged)) => log::error!("block {number} is damaged"),
+            Ok(_) => {}
+            Err(error) => log::error!("block {number} cannot be read: {error}"),
+        }
+        self.skip(reader, number)
+    }
+
+    /// Goes on with the next block behind `number` that can be read. False when there is none.
+    pub(crate) fn skip(&mut self, reader: &mut Reader, number: u64) -> io::Result<bool> {
+        let Some(next) = self.blocks.next_behind(number)? else { return Ok(false) };
+        self.holes += 1;
+        reader.restart(next);
+        Ok(true)
+    }
+
+    /// Loads more of a block that was not full when it was loaded.
+    fn load_rest(&mut self, reader: &mut Reader, position: u64) -> io::Result<bool> {
+        let number = block_of(position);
+        for look in 0..=LOOKS_AGAIN {
+            let used = match self.load_at(reader, number, 1)? {
+                (_, Verdict::Sound(sound)) => block_start(number) + sound.checkpoint.used_bytes,
+                _ => {
+                    if let Some(buffer) = reader.buffer() {
+                        buffer.clear_behind(position);
+                    }
+                    position
+                }
+            };
+            if used > position {
+                return Ok(true);
+            }
+            if self.blocks.next_behind(number)?.is_none() {
+                return Ok(false);
+            }
+            if look < LOOKS_AGAIN {
+                thread::sleep(LOOK_AGAIN_AFTER);
+            }
+        }
+        log::error!("block {number} is damaged behind position {position}");
+        self.skip(reader, number)
+    }
+
+    fn load_at(
+        &mut self,
+        reader: &mut Reader,
+        number: u64,
+        count: u64,
+    ) -> io::Result<(u64, Verdict)> {
+        let buffer = reader.buffer().expect("it reads from files");
+        self.blocks.load(number, count, buffer)
+    }
+}
+
+/// The messages of one partition.
+#[derive(Debug)]
+pub(crate) struct Track {
+    loader: Loader,
+    reader: Reader,
+}
+
+impl Track {
+    /// Opens the log at `start_at`; live is behind everything that is there. `None` when there is
+    /// nothing in the files.
+    pub(crate) fn open(
+        blocks: Blocks,
+        start_at: StartAt,
+        message_bytes_max: u64,
+    ) -> io::Result<Option<Track>> {
+        let mut loader = Loader::new(blocks);
+        let Some(start) = loader.start(start_at)? else { return Ok(None) };
+        let reader = Reader::buffered(Loader::buffer()?, start, message_bytes_max);
+        let mut track = Track { loader, reader };
         match start_at {
             StartAt::Time(time_ns) => track.pass(|timestamp_ns| timestamp_ns < time_ns)?,
             StartAt::Live => track.pass(|_| true)?,
@@ -91,13 +176,14 @@ impl Track {
                 Ok(Some(Frame::Control { .. })) => self.reader.consume(),
                 Ok(Some(_)) => return Ok(true),
                 Ok(None) => {
-                    if !self.load()? {
+                    if !self.loader.load(&mut self.reader, u64::MAX)? {
                         return Ok(false);
                     }
                 }
                 Err(Stall::Damaged(damaged)) => {
                     log::error!("{damaged}");
-                    if !self.skip(block_of(damaged.position))? {
+                    let number = block_of(damaged.position);
+                    if !self.loader.skip(&mut self.reader, number)? {
                         return Ok(false);
                     }
                 }
@@ -142,74 +228,6 @@ impl Track {
 
     /// How many parts of the log could not be read.
     pub(crate) fn holes(&self) -> u64 {
-        self.holes
-    }
-
-    /// Loads what the reader has come to. False at the end of what is there.
-    fn load(&mut self) -> io::Result<bool> {
-        let position = self.reader.position();
-        if !is_edge(position) {
-            return self.load_rest(position);
-        }
-        let number = block_of(position);
-        match self.load_at(number, LOAD_BLOCKS) {
-            Ok((1.., _)) => Ok(true),
-            Ok((_, verdict)) => {
-                if number >= self.blocks.end() {
-                    self.blocks.refresh()?;
-                    if number < self.blocks.end() {
-                        return Ok(matches!(self.load_at(number, LOAD_BLOCKS)?, (1.., _)));
-                    }
-                }
-                if verdict == Verdict::Damaged {
-                    log::error!("block {number} is damaged");
-                }
-                self.skip(number)
-            }
-            Err(error) => {
-                log::error!("block {number} cannot be read: {error}");
-                self.skip(number)
-            }
-        }
-    }
-
-    /// Loads more of a block that was not full when it was loaded.
-    fn load_rest(&mut self, position: u64) -> io::Result<bool> {
-        let number = block_of(position);
-        for look in 0..=LOOKS_AGAIN {
-            let used = match self.load_at(number, 1)? {
-                (_, Verdict::Sound(sound)) => block_start(number) + sound.checkpoint.used_bytes,
-                _ => {
-                    if let Some(buffer) = self.reader.buffer() {
-                        buffer.clear_behind(position);
-                    }
-                    position
-                }
-            };
-            if used > position {
-                return Ok(true);
-            }
-            if self.blocks.next_behind(number)?.is_none() {
-                return Ok(false);
-            }
-            if look < LOOKS_AGAIN {
-                thread::sleep(LOOK_AGAIN_AFTER);
-            }
-        }
-        log::error!("block {number} is damaged behind position {position}");
-        self.skip(number)
-    }
-
-    fn load_at(&mut self, number: u64, count: u64) -> io::Result<(u64, Verdict)> {
-        let buffer = self.reader.buffer().expect("it reads from files");
-        self.blocks.load(number, count, buffer)
-    }
-
-    /// Goes on with the next block behind `number` that can be read. False when there is none.
-    fn skip(&mut self, number: u64) -> io::Result<bool> {
-        let Some(next) = self.blocks.next_behind(number)? else { return Ok(false) };
-        self.holes += 1;
-        self.reader.restart(next);
-        Ok(true)
+        self.loader.holes
     }
 }

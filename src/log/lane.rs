@@ -3,13 +3,15 @@
 
 use thiserror::Error;
 
-use super::block::{block_of, block_start, is_edge};
+use super::block::{BlockHeader, block_of, block_start, is_edge};
 use super::copy::Stall;
 use super::memory::Memory;
 use super::pages::{self, Pages};
 use super::reader::{Reader, Start};
 use super::ring::Ring;
 use super::seat::{Counts, Seat};
+#[cfg(not(loom))]
+use super::segment::BlockBuffer;
 use super::seek;
 use super::walk::{self, Damaged};
 use crate::sync::{Ordering, fence};
@@ -37,6 +39,9 @@ pub enum StartAt {
 pub(crate) enum StartError {
     #[error("offset {offset} was not published yet: the next one is {next}")]
     Future { offset: u64, next: u64 },
+    /// What is wanted is not all in the ring.
+    #[error("the ring no longer holds all of it")]
+    NotHeld,
     #[error("evicted before it could start")]
     Evicted,
     #[error(transparent)]
@@ -52,6 +57,15 @@ pub(crate) enum Stop {
     Damaged(Damaged),
 }
 
+impl From<Stop> for StartError {
+    fn from(stop: Stop) -> StartError {
+        match stop {
+            Stop::Evicted => StartError::Evicted,
+            Stop::Damaged(damaged) => StartError::Damaged(damaged),
+        }
+    }
+}
+
 /// A subscription to one log.
 #[derive(Debug)]
 pub(crate) struct Lane {
@@ -62,6 +76,10 @@ pub(crate) struct Lane {
     publisher: Memory,
     /// Position at the last `sync`; `u64::MAX` before the first.
     synced: u64,
+    /// Whether messages are read in place where a seat protects them.
+    is_waited_for: bool,
+    /// Whether the seat gates the publisher.
+    is_seated: bool,
 }
 
 impl Lane {
@@ -72,12 +90,12 @@ impl Lane {
         ring: Ring,
         pages: &Pages,
         mut seat: Seat,
-        start_at: StartAt,
+        wanted: Wanted,
         is_waited_for: bool,
     ) -> Result<Lane, StartError> {
         let publisher = pages.publisher.clone();
         let start = loop {
-            let start = match start(&ring, &publisher, start_at) {
+            let start = match start(&ring, &publisher, wanted) {
                 Ok(Some(start)) => start,
                 Ok(None) => continue,
                 Err(error) => {
@@ -107,19 +125,101 @@ impl Lane {
         } else {
             Reader::copied(ring.clone(), start)
         };
-        Ok(Lane { reader, seat: Some(seat), ring, publisher, synced: u64::MAX })
+        let seat = Some(seat);
+        Ok(Lane::new(reader, seat, ring, publisher, is_waited_for, true))
     }
 
     /// A subscription that the publisher knows nothing of.
-    pub(crate) fn lossy(ring: Ring, pages: &Pages, start_at: StartAt) -> Result<Lane, StartError> {
+    pub(crate) fn lossy(ring: Ring, pages: &Pages, wanted: Wanted) -> Result<Lane, StartError> {
         let publisher = pages.publisher.clone();
         let start = loop {
-            if let Some(start) = start(&ring, &publisher, start_at)? {
+            if let Some(start) = start(&ring, &publisher, wanted)? {
                 break start;
             }
         };
         let reader = Reader::copied(ring.clone(), start);
-        Ok(Lane { reader, seat: None, ring, publisher, synced: u64::MAX })
+        Ok(Lane::new(reader, None, ring, publisher, false, false))
+    }
+
+    /// A subscription that begins with blocks from files, by a `reader` of these. Its seat, where it
+    /// has one, gates the publisher from [`Lane::go_on_in_ring`] on.
+    #[cfg(not(loom))]
+    pub(crate) fn from_files(
+        ring: Ring,
+        pages: &Pages,
+        seat: Option<Seat>,
+        reader: Reader,
+        is_waited_for: bool,
+    ) -> Lane {
+        Lane::new(reader, seat, ring, pages.publisher.clone(), is_waited_for, false)
+    }
+
+    fn new(
+        reader: Reader,
+        seat: Option<Seat>,
+        ring: Ring,
+        publisher: Memory,
+        is_waited_for: bool,
+        is_seated: bool,
+    ) -> Lane {
+        Lane { reader, seat, ring, publisher, synced: u64::MAX, is_waited_for, is_seated }
+    }
+
+    /// Goes on in the ring, if that has what comes next, with so many bytes to spare. False when it
+    /// does not, and files are to be read on.
+    #[cfg(not(loom))]
+    pub(crate) fn go_on_in_ring(&mut self, spare_bytes: u64) -> Result<bool, Stop> {
+        let position = self.reader.position();
+        let number = block_of(position);
+        let reserved = self.publisher.load(pages::publisher::RESERVED, Ordering::Acquire);
+        if (reserved + spare_bytes).saturating_sub(self.ring.bytes_len()) > block_start(number) {
+            return Ok(false);
+        }
+        if let Some(seat) = &mut self.seat {
+            if seat.join(block_start(number)).is_err() {
+                seat.leave();
+                return Ok(false);
+            }
+            if seat.is_evicted() {
+                return Err(Stop::Evicted);
+            }
+            self.is_seated = true;
+        }
+        if !is_edge(position) && self.ring.header(number).is_none() {
+            self.leave_ring();
+            return Ok(false);
+        }
+        let ring = self.ring.clone();
+        if self.seat.is_some() && self.is_waited_for {
+            // SAFETY: as in `Lane::reliable`: the seat is active with its cursor at the start of the
+            // block that is read next.
+            unsafe { self.reader.go_on_in_place(ring) };
+        } else {
+            self.reader.go_on_copied(ring);
+        }
+        Ok(true)
+    }
+
+    /// Whether it reads blocks from files.
+    #[cfg(not(loom))]
+    pub(crate) fn is_in_files(&self) -> bool {
+        self.reader.is_buffered()
+    }
+
+    /// Goes on with blocks from files, which are loaded to `buffer`; the publisher is held up no more.
+    #[cfg(not(loom))]
+    pub(crate) fn go_on_in_files(&mut self, buffer: BlockBuffer) {
+        self.reader.go_on_buffered(buffer);
+        self.leave_ring();
+    }
+
+    #[cfg(not(loom))]
+    fn leave_ring(&mut self) {
+        if let Some(seat) = &mut self.seat
+            && std::mem::take(&mut self.is_seated)
+        {
+            seat.leave();
+        }
     }
 
     /// Whether there is nothing to read and nothing for `sync` to do.
@@ -230,8 +330,34 @@ impl Drop for Lane {
     }
 }
 
-/// Finds the place for `start_at`; `None` when the publisher was faster than the search.
-fn start(ring: &Ring, publisher: &Memory, start_at: StartAt) -> Result<Option<Start>, StartError> {
+/// Where a subscription is to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) at: StartAt,
+    /// Whether all of that must be in the ring: else it starts with what there is.
+    pub(crate) is_whole: bool,
+}
+
+impl Wanted {
+    /// At `at`, or with the oldest that the ring holds of that.
+    pub(crate) fn as_held(at: StartAt) -> Wanted {
+        Wanted { at, is_whole: false }
+    }
+
+    /// Whether the first block that is there, with this header, has all of it.
+    fn is_held(self, number: u64, header: &BlockHeader) -> bool {
+        match self.at {
+            StartAt::Live => true,
+            StartAt::Earliest => number == 0,
+            StartAt::Offset(offset) => header.first_offset < offset || number == 0,
+            StartAt::Time(time_ns) => header.timestamp_max_ns < time_ns || number == 0,
+        }
+    }
+}
+
+/// Finds the place for what is wanted; `None` when the publisher was faster than the search.
+fn start(ring: &Ring, publisher: &Memory, wanted: Wanted) -> Result<Option<Start>, StartError> {
+    let start_at = wanted.at;
     let (newest, reserved) = seek::newest_live(ring, publisher)?;
     let Some(newest) = newest else {
         // Nothing was published yet.
@@ -264,6 +390,12 @@ fn start(ring: &Ring, publisher: &Memory, start_at: StartAt) -> Result<Option<St
         }
     };
     let Some(mut number) = number else { return Ok(None) };
+    if wanted.is_whole {
+        let Some(header) = ring.header(number) else { return Ok(None) };
+        if !wanted.is_held(number, &header) {
+            return Err(StartError::NotHeld);
+        }
+    }
     let due = match start_at {
         StartAt::Offset(offset) => Some(offset),
         StartAt::Time(time_ns) => loop {

@@ -77,6 +77,8 @@ pub(crate) struct Reader {
     next: Next,
     /// What a run took, to be settled by the next call.
     taken: Cell<Option<Next>>,
+    /// Nothing is handed out from here on.
+    limit: u64,
     /// Up to here there is nothing but frames of the block to be looked at: no message is due that
     /// is not the next one, no fragment is kept, no run is unsettled. 0 = `open` is to see.
     open_end: u64,
@@ -118,11 +120,57 @@ impl Reader {
         reader
     }
 
+    /// Goes on in another source, which has the same log.
+    #[cfg(not(loom))]
+    fn go_on_in(&mut self, mut source: Source) {
+        self.close();
+        self.settle();
+        source.restart(self.position);
+        self.source = source;
+    }
+
+    /// Goes on in the ring's own bytes.
+    ///
+    /// # Safety
+    /// As for [`Reader::in_place`].
+    #[cfg(not(loom))]
+    pub(crate) unsafe fn go_on_in_place(&mut self, ring: Ring) {
+        // SAFETY: handed on to the caller.
+        self.go_on_in(unsafe { Source::in_place(ring) });
+    }
+
+    /// Goes on in the ring, by copies.
+    #[cfg(not(loom))]
+    pub(crate) fn go_on_copied(&mut self, ring: Ring) {
+        self.go_on_in(Source::copied(ring));
+    }
+
+    /// Goes on in blocks from files, which are to be loaded.
+    #[cfg(not(loom))]
+    pub(crate) fn go_on_buffered(&mut self, buffer: BlockBuffer) {
+        self.go_on_in(Source::buffered(buffer));
+    }
+
+    /// Whether it reads blocks from files.
+    #[cfg(not(loom))]
+    pub(crate) fn is_buffered(&self) -> bool {
+        self.source.is_buffered()
+    }
+
     /// What is filled from files.
     #[cfg(not(loom))]
     pub(crate) fn buffer(&mut self) -> Option<&mut BlockBuffer> {
         self.close();
         self.source.buffer()
+    }
+
+    /// Hands out nothing that lies at or behind this position.
+    #[cfg(not(loom))]
+    pub(crate) fn set_limit(&mut self, limit: u64) {
+        if limit != self.limit {
+            self.close();
+            self.limit = limit;
+        }
     }
 
     fn new(mut source: Source, start: Start) -> Reader {
@@ -139,6 +187,7 @@ impl Reader {
             train,
             next: Next { position, offset },
             taken: Cell::new(None),
+            limit: u64::MAX,
             open_end: 0,
         }
     }
@@ -193,7 +242,8 @@ impl Reader {
             && self.train.is_idle()
             && self.taken.get().is_none()
             && !is_edge(self.position);
-        self.open_end = if is_usual { block_end(self.position).min(self.source.end()) } else { 0 };
+        let end = self.source.end().min(self.limit);
+        self.open_end = if is_usual { block_end(self.position).min(end) } else { 0 };
         self.position < self.open_end
             && self.source.word(self.position).is_some_and(|word| self.is_plain(word))
     }
@@ -255,7 +305,7 @@ impl Reader {
         self.taken.get().is_none()
             && self.train.is_idle()
             && !is_edge(self.position)
-            && self.source.is_drained(self.position)
+            && (self.position >= self.limit || self.source.is_drained(self.position))
     }
 
     /// The next thing in the log, again and again until it is consumed.
@@ -270,7 +320,7 @@ impl Reader {
             return Ok(self.assembled());
         }
         loop {
-            if is_edge(self.position) && !self.enter()? {
+            if self.position >= self.limit || (is_edge(self.position) && !self.enter()?) {
                 return Ok(None);
             }
             let Some(word) = self.source.fetch(self.position)? else { return Ok(None) };
@@ -498,7 +548,7 @@ impl<'a> Run<'a> {
             return Some(RawMessage { offset, timestamp_ns, flags, payload });
         }
         let Next { position, offset } = self.next;
-        if is_edge(position) {
+        if is_edge(position) || position >= reader.limit {
             return None;
         }
         let word = reader.source.word(position)?;

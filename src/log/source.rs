@@ -49,6 +49,12 @@ impl Source {
         Source { read: ring.clone(), ring, end: IN_PLACE, buffer: Some(buffer) }
     }
 
+    /// Whether it has blocks that are read from files.
+    #[cfg(not(loom))]
+    pub(crate) fn is_buffered(&self) -> bool {
+        self.buffer.is_some()
+    }
+
     /// What is filled from files.
     #[cfg(not(loom))]
     pub(crate) fn buffer(&mut self) -> Option<&mut BlockBuffer> {

@@ -5,7 +5,7 @@ use loom::thread;
 
 use super::{Log, Outcomes, explore, publish_wide, take};
 use crate::log::block::BLOCK_BYTES;
-use crate::log::lane::{Lane, StartAt};
+use crate::log::lane::{Lane, StartAt, Wanted};
 use crate::log::seat::{Counts, Seat};
 use crate::log::writer::Writer;
 
@@ -22,7 +22,7 @@ fn full(log: &Log) -> Writer {
 
 /// Joins, reads two messages in place, and leaves. Says where it started.
 fn join(log: &Log, seat: Seat) -> &'static str {
-    let mut lane = Lane::reliable(log.ring.clone(), &log.pages, seat, StartAt::Earliest, true)
+    let mut lane = Lane::reliable(log.ring.clone(), &log.pages, seat, Wanted::as_held(StartAt::Earliest), true)
         .expect("the log is sound");
     let (first, _) = take(&mut lane.reader).expect("it gates").expect("it was published");
     lane.sync(Counts::default()).expect("nobody is evicted");
@@ -148,7 +148,7 @@ fn a_lossy_joiner_finds_its_place_while_the_ring_goes_round() {
             }
         });
         let mut lane =
-            Lane::lossy(log.ring.clone(), &log.pages, StartAt::Live).expect("the log is sound");
+            Lane::lossy(log.ring.clone(), &log.pages, Wanted::as_held(StartAt::Live)).expect("the log is sound");
         // It starts behind the newest block, so four more do not overrun it.
         let message = take(&mut lane.reader).expect("it is not overrun");
         seen.saw(if message.is_some() { "message" } else { "nothing" });

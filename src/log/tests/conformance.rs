@@ -6,7 +6,7 @@ use std::thread;
 
 use super::super::copy::Stall;
 use super::super::gate::Gate;
-use super::super::lane::{Lane, StartAt, StartError, Stop};
+use super::super::lane::{Lane, StartAt, StartError, Stop, Wanted};
 use super::super::memory::Memory;
 use super::super::pages::{PAGE_BYTES, Pages, SLOTS};
 use super::super::ring::Ring;
@@ -63,11 +63,11 @@ impl Place {
 
     fn reliable(&self, slot: usize, start_at: StartAt, in_place: bool) -> Result<Lane, StartError> {
         let Log { ring, pages, .. } = &self.reader;
-        Lane::reliable(ring.clone(), pages, self.reader.seat(slot), start_at, in_place)
+        Lane::reliable(ring.clone(), pages, self.reader.seat(slot), Wanted::as_held(start_at), in_place)
     }
 
     fn lossy(&self, start_at: StartAt) -> Result<Lane, StartError> {
-        Lane::lossy(self.reader.ring.clone(), &self.reader.pages, start_at)
+        Lane::lossy(self.reader.ring.clone(), &self.reader.pages, Wanted::as_held(start_at))
     }
 
     /// A subscription of each kind.

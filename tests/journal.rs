@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use tickcast::runtime::{Core, IdleStrategy};
+use tickcast::runtime::{Agent, Core, IdleStrategy};
 use tickcast::{
-    Event, Journal, Message, Publisher, Replay, Speed, StartAt, SyncPolicy, Topic, Until,
+    DurableError, Event, Journal, JournalState, Message, PublishError, Publisher, Replay, Speed,
+    StartAt, SyncPolicy, Topic, Until,
 };
 
 use common::{Random, TestBus};
@@ -219,4 +220,94 @@ fn subscribers_come_from_the_files_into_the_ring() {
             }
         });
     });
+}
+
+#[test]
+fn a_publisher_waits_for_the_disk_and_subscribers_see_what_is_on_it() {
+    let bus = TestBus::new();
+    let topic = bus.topic("orders").ring_bytes(RING_BYTES).create().expect("a topic");
+    let mut publisher = topic.publisher(0).expect("the only one");
+    let offset = publisher.publish(1, b"before").expect("published");
+    let error = publisher.wait_durable(offset, None).expect_err("nobody journals it");
+    assert!(matches!(error, DurableError::NoJournal), "{error}");
+    let mut seen = topic.subscribe().durable().start_at(StartAt::Offset(0)).open().expect("open");
+    assert_eq!(seen.poll(10, |_| ()), 0, "nothing is on disk yet");
+
+    let files = tempfile::tempdir().expect("a directory");
+    let mut journal = topic.journal(files.path()).sync(SyncPolicy::Always).open().expect("open");
+    let wait = Some(Duration::from_millis(1));
+    let error = publisher.wait_durable(offset, wait).expect_err("the journal is not polled");
+    assert!(matches!(error, DurableError::Timeout { offset: 0, durable_offset: 0 }), "{error}");
+    let mut next = 0;
+    for number in 0..1_000_u64 {
+        let offset = publisher.publish(number, &number).expect("published");
+        while publisher.durable_offset() <= offset {
+            journal.poll();
+            // Never more than what is acknowledged.
+            seen.poll(1_000, |event| {
+                let Event::Message(message) = event else { panic!("{event:?}") };
+                assert_eq!(message.offset, next);
+                next += 1;
+            });
+            assert!(next <= publisher.durable_offset());
+        }
+        publisher.wait_durable(offset, None).expect("it is on disk");
+    }
+    seen.poll(1_000, |_| next += 1);
+    assert_eq!(next, 1_001);
+    let stat = topic.stat().expect("readable").partitions[0].journal.clone().expect("a journal");
+    assert_eq!(stat.state, JournalState::Running);
+    assert_eq!((stat.written_offset, stat.durable_offset, stat.lag), (1_001, 1_001, 0));
+    assert_eq!((stat.pid, stat.errors), (Some(u64::from(std::process::id())), 0));
+    assert_eq!(stat.path.as_deref(), Some(journal.dir()));
+
+    journal.close();
+    let stat = topic.stat().expect("readable").partitions[0].journal.clone().expect("a journal");
+    assert_eq!((stat.state, stat.is_waited_for), (JournalState::Closed, false));
+    let offset = publisher.publish(1, b"after").expect("published");
+    let error = publisher.wait_durable(offset, None).expect_err("nobody journals it any more");
+    assert!(matches!(error, DurableError::NoJournal), "{error}");
+}
+
+/// What a killed journal leaves: the publisher waits, and a successor goes on.
+#[test]
+fn a_publisher_waits_for_the_successor_of_a_dead_journal_or_gives_up() {
+    for gives_up in [false, true] {
+        let bus = TestBus::new();
+        let topic = bus.topic("orders").ring_bytes(RING_BYTES).create().expect("a topic");
+        let files = tempfile::tempdir().expect("a directory");
+        let mut journal = topic.journal(files.path());
+        if gives_up {
+            journal = journal.give_up_after(Duration::from_millis(20));
+        }
+        let mut publisher = topic.publisher(0).expect("the only one");
+        // Dropped and not closed, as if killed.
+        drop(journal.open().expect("a journal"));
+        let mut count = 0_u64;
+        let full = loop {
+            match publisher.try_publish(count, &[count; 20]) {
+                Ok(_) => count += 1,
+                Err(PublishError::Full(full)) => break full,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        assert_eq!((full.slot, full.offset), (None, 0));
+        assert!(full.to_string().contains("the journal"), "{full}");
+        if gives_up {
+            publisher.publish(count, &[count; 20]).expect("it gives up on the journal");
+            let journal = topic.stat().expect("readable").partitions[0].journal.clone();
+            assert!(!journal.expect("there was one").is_waited_for);
+            let error = publisher.wait_durable(count, None).expect_err("it never will be");
+            assert!(matches!(error, DurableError::Stopped { durable_offset: 0, .. }), "{error}");
+            continue;
+        }
+        let journal = topic.journal(files.path()).open().expect("a successor");
+        let dir = journal.dir().to_owned();
+        journaled(journal, || publisher.publish(count, &[count; 20]).expect("published"));
+        let counters = Replay::open(dir).expect("a journal").run(|event| {
+            let Event::Message(message) = event else { panic!("{event:?}") };
+            assert_eq!(message.read::<[u64; 20]>(), Ok(&[message.offset; 20]));
+        });
+        assert_eq!(counters.expect("readable").messages, count + 1);
+    }
 }

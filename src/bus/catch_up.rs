@@ -6,13 +6,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use crate::bus::topic::Topic;
+use crate::journal::is_gating;
 use crate::journal::topic_dir::TopicDir;
 use crate::journal::track::Loader;
 use crate::log::block::is_edge;
 use crate::log::copy::Stall;
 use crate::log::lane::{Lane, StartAt, Stop};
 use crate::log::memory::Memory;
-use crate::log::pages::{self, JOURNAL_SLOT, Pages, journal};
+use crate::log::pages::{Pages, journal};
 use crate::log::reader::{Frame, Reader};
 use crate::sync::Ordering;
 
@@ -20,8 +21,7 @@ use crate::sync::Ordering;
 #[derive(Debug)]
 pub(crate) struct CatchUp {
     loader: Loader,
-    journal: Memory,
-    publisher: Memory,
+    pages: Pages,
     message_bytes_max: u64,
     /// What the ring is to have ahead of the publisher's reach before a subscriber leaves the files,
     /// so that it is not overrun at once.
@@ -47,8 +47,7 @@ impl CatchUp {
         };
         Some(CatchUp {
             loader: Loader::new(blocks),
-            journal: pages.journal.clone(),
-            publisher: pages.publisher.clone(),
+            pages: pages.clone(),
             message_bytes_max: topic.message_bytes_max(),
             spare_bytes: topic.ring_bytes() / 4,
         })
@@ -93,8 +92,8 @@ impl CatchUp {
             return Ok(true);
         }
         // Before the files are looked at, so that what they do not have then is not there.
-        let is_gating = self.is_gating();
-        let written = self.journal.load(journal::WRITTEN, Ordering::Acquire);
+        let is_gating = is_gating(&self.pages);
+        let written = self.pages.journal.load(journal::WRITTEN, Ordering::Acquire);
         match self.loader.load(&mut lane.reader, written) {
             Ok(true) => return Ok(true),
             Ok(false) => {}
@@ -119,12 +118,6 @@ impl CatchUp {
         Ok(())
     }
 
-    /// Whether the publisher waits for the journal.
-    fn is_gating(&self) -> bool {
-        let state = self.journal.load(pages::cursor::STATE, Ordering::Acquire);
-        let mark = pages::publisher::EVICTED + JOURNAL_SLOT as u64;
-        state & 1 == 1 && self.publisher.load(mark, Ordering::Acquire) != state >> 1
-    }
 }
 
 /// Where the files are, as the journal says.

@@ -37,6 +37,8 @@ pub(crate) struct Channel {
     pending: Option<NoticeKind>,
     /// Nothing more comes.
     is_finished: bool,
+    /// The journal page, where only what is on disk is handed out.
+    durable: Option<Memory>,
     pub(crate) counters: Counters,
     _living: Arc<Lock>,
 }
@@ -107,8 +109,25 @@ impl Channel {
             wake,
             pending: None,
             is_finished: false,
+            durable: None,
             counters: Counters::default(),
             _living: living,
+        }
+    }
+
+    /// Hands out what is on disk alone.
+    pub(crate) fn only_durable(mut self, journal: Memory) -> Channel {
+        self.durable = Some(journal);
+        self.look_at_disk();
+        self
+    }
+
+    /// Looks how much is on disk, where that matters.
+    #[inline(always)]
+    fn look_at_disk(&mut self) {
+        if let Some(journal) = &self.durable {
+            let limit = journal.load(pages::journal::DURABLE, Ordering::Acquire);
+            self.lane.reader.set_limit(limit);
         }
     }
 
@@ -143,6 +162,7 @@ impl Channel {
         limit: usize,
         handler: &mut impl FnMut(Event<'_>) -> R,
     ) -> Polled {
+        self.look_at_disk();
         let mut count = 0;
         let mut flow = Flow::Next;
         loop {
@@ -232,6 +252,7 @@ impl Channel {
 
     /// Whether there is an event.
     pub(crate) fn ready(&mut self) -> bool {
+        self.look_at_disk();
         if self.lane.has_left_block() {
             self.sync();
         }

@@ -7,6 +7,7 @@ mod catch_up;
 mod channel;
 mod claim;
 pub(crate) mod descriptor;
+mod durable;
 mod fnv;
 mod hindrance;
 mod liveness;
@@ -27,13 +28,14 @@ mod waiting;
 pub use bus_dir::{Bus, BusBuilder, RemoveError};
 pub use claim::Claim;
 pub use descriptor::{SlowSubscriber, WakeUp};
+pub use durable::DurableError;
 pub use message::{
     Event, Flow, LossCause, Message, Notice, NoticeKind, Origin, OwnedMessage, TypeError,
 };
 pub use publish_error::{Full, PublishError, PublisherError};
 pub use publisher::Publisher;
 pub use sequencer::{Sequencer, SequencerError};
-pub use stat::{PartitionStat, SubscriberStat, TopicStat};
+pub use stat::{JournalStat, PartitionStat, SubscriberStat, TopicStat};
 pub use subscribe::{Mode, Order, SubscribeError, SubscriberBuilder};
 pub use subscriber::{Batch, Messages, ReceiveError, Subscriber, SubscriberCounters};
 pub use topic::Topic;

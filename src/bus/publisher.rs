@@ -1,9 +1,12 @@
 //! The publisher: the one writer of a partition.
 
+use std::time::Duration;
+
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::bus::claim::Claim;
 use crate::bus::descriptor::WakeUp;
+use crate::bus::durable::{DurableError, durable_offset, is_durable};
 use crate::bus::hindrance::Hindrance;
 use crate::bus::message::LossCause;
 use crate::bus::publish_error::{PublishError, PublisherError};
@@ -172,7 +175,7 @@ impl Publisher {
         timestamp_ns: u64,
         bytes: &[u8],
     ) -> Result<u64, PublishError> {
-        let mut publish = |publisher: &mut Publisher| {
+        let publish = |publisher: &mut Publisher| {
             publisher.check(bytes.len() as u64)?;
             loop {
                 let writer = &mut publisher.writer;
@@ -328,6 +331,44 @@ impl Publisher {
         self.check(payload.len() as u64)?;
         while let Err(blocked) = self.writer.try_publish_control(timestamp_ns, payload) {
             self.lift(blocked)?;
+        }
+        Ok(())
+    }
+
+    /// Offset of the first message that is not known to be on disk: every one below it is, as far as
+    /// the partition's journal has them. One load from shared memory.
+    pub fn durable_offset(&self) -> u64 {
+        durable_offset(&self.writer.pages().journal)
+    }
+
+    /// Waits until message `offset` is on disk; `timeout`: `None` waits for as long as it takes. Sleeps
+    /// of up to 1 ms are part of it.
+    ///
+    /// # Errors
+    /// [`DurableError`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let topic = tickcast::Bus::open("md")?.open_topic("orders")?;
+    /// # let mut publisher = topic.publisher(0)?;
+    /// use std::time::Duration;
+    ///
+    /// let offset = publisher.publish(tickcast::runtime::clock::now_ns(), b"an order")?;
+    /// publisher.wait_durable(offset, Some(Duration::from_secs(1)))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wait_durable(&self, offset: u64, timeout: Option<Duration>) -> Result<(), DurableError> {
+        let pages = self.writer.pages();
+        let mut waiting = Waiting::new(IdleStrategy::back_off(), timeout);
+        while !is_durable(pages, offset)? {
+            if inside_agent() {
+                return Err(DurableError::InsideAgent);
+            }
+            let durable_offset = durable_offset(&pages.journal);
+            match waiting.step() {
+                Some(step) => step.run(),
+                None => return Err(DurableError::Timeout { offset, durable_offset }),
+            }
         }
         Ok(())
     }

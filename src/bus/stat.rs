@@ -1,10 +1,15 @@
 //! Counters, as anyone can read them who may read the topic.
 
+use std::io;
+use std::path::PathBuf;
+
+use crate::bus::catch_up::journal_path;
 use crate::bus::topic::Topic;
 use crate::bus::topic_error::TopicError;
+use crate::journal::{JournalState, is_gating};
 use crate::log::block::{block_of, block_start};
 use crate::log::memory::Memory;
-use crate::log::pages::{self, PAGE_BYTES, SLOTS};
+use crate::log::pages::{self, PAGE_BYTES, Pages, SLOTS, journal};
 use crate::log::ring::Ring;
 use crate::log::seek;
 use crate::log::walk::{self, Damaged};
@@ -49,6 +54,32 @@ pub struct PartitionStat {
     /// lossy ones: their counters are theirs, see
     /// [`Subscriber::counters`](crate::Subscriber::counters).
     pub subscribers: Vec<SubscriberStat>,
+    /// The journal, if there ever was one.
+    pub journal: Option<JournalStat>,
+}
+
+/// What a partition's journal says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JournalStat {
+    /// How it is.
+    pub state: JournalState,
+    /// Its process, while that has the partition's lock.
+    pub pid: Option<u64>,
+    /// Whether the publisher waits for it, also when it was killed.
+    pub is_waited_for: bool,
+    /// Every message below this offset was given to the disk.
+    pub written_offset: u64,
+    /// Every message below this offset is on disk for certain.
+    pub durable_offset: u64,
+    /// Messages that are not written yet.
+    pub lag: u64,
+    /// How often the disk has refused something.
+    pub errors: u64,
+    /// What it said last.
+    pub last_error: Option<String>,
+    /// The directory of the topic's journal.
+    pub path: Option<PathBuf>,
 }
 
 /// What a reliable subscriber has done so far: as of its last [`poll`](crate::Subscriber::poll), or,
@@ -118,7 +149,11 @@ impl PartitionStat {
                 lost: field(pages::cursor::LOST),
             });
         }
+        let pages = files.subscriber_pages(Access::ReadOnly)?;
+        let has_journal = is_held(files.journal_file(false)?, 0)?;
+        let journal = JournalStat::read(&pages, has_journal, head.next_offset);
         Ok(PartitionStat {
+            journal,
             next_offset: head.next_offset,
             earliest_offset: head.earliest_offset,
             position: head.position,
@@ -129,6 +164,29 @@ impl PartitionStat {
             evictions: field(pages::publisher::EVICTIONS),
             reclaimed: field(pages::publisher::RECLAIMED),
             subscribers,
+        })
+    }
+}
+
+impl JournalStat {
+    fn read(pages: &Pages, has_lock: bool, next_offset: u64) -> Option<JournalStat> {
+        let field = |field| pages.journal.load(field, Ordering::Acquire);
+        let state = JournalState::from_code(field(journal::STATE));
+        if state == JournalState::Absent {
+            return None;
+        }
+        let written_offset = field(journal::WRITTEN_OFFSET);
+        let error = i32::try_from(field(journal::ERROR)).ok().filter(|code| *code > 0);
+        Some(JournalStat {
+            state,
+            pid: has_lock.then(|| field(pages::cursor::PID)),
+            is_waited_for: is_gating(pages),
+            written_offset,
+            durable_offset: field(journal::DURABLE_OFFSET),
+            lag: next_offset.saturating_sub(written_offset),
+            errors: field(journal::ERRORS),
+            last_error: error.map(|code| io::Error::from_raw_os_error(code).to_string()),
+            path: journal_path(&pages.journal),
         })
     }
 }

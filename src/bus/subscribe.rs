@@ -69,6 +69,7 @@ pub struct SubscriberBuilder {
     start_at: StartAt,
     order: Order,
     idle: IdleStrategy,
+    is_durable: bool,
 }
 
 impl SubscriberBuilder {
@@ -79,6 +80,7 @@ impl SubscriberBuilder {
             start_at: StartAt::default(),
             order: Order::default(),
             idle: IdleStrategy::default(),
+            is_durable: false,
         }
     }
 
@@ -139,6 +141,13 @@ impl SubscriberBuilder {
     /// In which order messages of several partitions come.
     pub fn order(mut self, order: Order) -> SubscriberBuilder {
         self.order = order;
+        self
+    }
+
+    /// Only messages that are on disk for certain, as the partition's journal says: what it hands out
+    /// survives a power cut. Nothing comes while there is no journal.
+    pub fn durable(mut self) -> SubscriberBuilder {
+        self.is_durable = true;
         self
     }
 
@@ -241,7 +250,7 @@ impl SubscriberBuilder {
         {
             catch_up.pass_before(&mut lane, time_ns).map_err(|stop| failed(stop.into()))?;
         }
-        Ok(Channel::new(
+        let channel = Channel::new(
             lane,
             lock,
             catch_up,
@@ -250,7 +259,8 @@ impl SubscriberBuilder {
             liveness,
             wants_wake,
             topic.bus().living(),
-        ))
+        );
+        Ok(if self.is_durable { channel.only_durable(pages.journal) } else { channel })
     }
 
     /// Takes a slot for a reliable subscriber.

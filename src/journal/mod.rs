@@ -43,4 +43,5 @@ pub use recorder::{Journal, JournalBuilder};
 pub use pace::Speed;
 pub use replay::{Replay, ReplayCounters, ReplayError, Until};
 pub use status::JournalState;
+pub(crate) use status::is_gating;
 pub use writer::SyncPolicy;

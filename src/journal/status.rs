@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::journal::tap::Place;
 use crate::log::memory::Memory;
-use crate::log::pages::{cursor, journal};
+use crate::log::pages::{JOURNAL_SLOT, Pages, cursor, journal, publisher};
 use crate::sync::Ordering;
 
 /// How a journal is.
@@ -49,6 +49,14 @@ impl JournalState {
             _ => JournalState::Failed,
         }
     }
+}
+
+/// Whether the publisher waits for the journal: there is one, or one was killed and a successor may
+/// come, and the publisher has not gone on without it.
+pub(crate) fn is_gating(pages: &Pages) -> bool {
+    let state = pages.journal.load(cursor::STATE, Ordering::Acquire);
+    let mark = publisher::EVICTED + JOURNAL_SLOT as u64;
+    state & 1 == 1 && pages.publisher.load(mark, Ordering::Acquire) != state >> 1
 }
 
 /// The journal page, as its journal writes it.

@@ -3,11 +3,12 @@
 #![forbid(unsafe_code)]
 
 use crate::log::block::{block_of, block_start, is_edge};
-use crate::log::pages::{JOURNAL_SLOT, Pages};
+use crate::log::pages::{self, JOURNAL_SLOT, Pages};
 use crate::log::ring::Ring;
 use crate::log::seat::Seat;
 use crate::log::seek;
 use crate::log::walk::{Damaged, Tail};
+use crate::sync::Ordering;
 
 /// Blocks that one call walks over at most, so that what was found is written soon.
 const BLOCKS_AT_ONCE: u64 = 16;
@@ -32,10 +33,21 @@ pub(crate) struct Tap {
 }
 
 impl Tap {
-    /// Begins with the oldest block that the ring holds.
+    /// Begins with the oldest block that the ring holds, or that the cursor of a journal which died early
+    /// still keeps in it.
     ///
     /// The caller holds the journal's lock, and `pages.journal` is writable.
     pub(crate) fn begin(ring: Ring, pages: &Pages) -> Result<Tap, Damaged> {
+        let adopted =
+            Seat::adopt(pages.clone(), pages.journal.clone(), JOURNAL_SLOT, ring.bytes_len());
+        if let Some(seat) = adopted {
+            let number = block_of(pages.journal.load(pages::cursor::POSITION, Ordering::Relaxed));
+            let header = ring.header(number);
+            if header.is_some() || number == 0 {
+                let offset = header.map_or(0, |header| header.first_offset);
+                return Ok(Tap { ring, seat, tail: Tail::before_block(number, offset), epoch: 0 });
+            }
+        }
         let mut seat = Self::new_seat(&ring, pages);
         loop {
             let (newest, reserved) = seek::newest_live(&ring, &pages.publisher)?;

@@ -109,6 +109,12 @@ impl Writer {
         self.ring.message_bytes_max()
     }
 
+    /// The shared pages.
+    #[cfg(not(loom))]
+    pub(crate) fn pages(&self) -> &pages::Pages {
+        self.gate.pages()
+    }
+
     /// The subscribers' gate.
     pub(crate) fn gate(&mut self) -> &mut Gate {
         &mut self.gate

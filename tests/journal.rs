@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use tickcast::runtime::{Agent, Core, IdleStrategy};
 use tickcast::{
-    DurableError, Event, Journal, JournalState, Message, PublishError, Publisher, Replay, Speed,
+    DurableError, Event, Journal, JournalError, JournalState, Message, PublishError, Publisher, Replay, Speed,
     StartAt, SyncPolicy, Topic, Until,
 };
 
-use common::{Random, TestBus};
 use common::audit::{Audit, timestamp_of};
 use common::payload::{length_of, payload};
+use common::{Random, TestBus};
 
 const RING_BYTES: u64 = 1 << 20;
 const SEGMENT_BYTES: u64 = 256 << 10;
@@ -55,7 +55,8 @@ fn replay(dir: &Path, topic: &Topic, from: StartAt, due: u64) -> Audit {
 #[test]
 fn what_was_published_is_replayed() {
     const MESSAGES: u64 = 20_000;
-    for sync in [SyncPolicy::None, SyncPolicy::Interval(Duration::from_millis(5)), SyncPolicy::Always]
+    for sync in
+        [SyncPolicy::None, SyncPolicy::Interval(Duration::from_millis(5)), SyncPolicy::Always]
     {
         let bus = TestBus::new();
         let topic = bus.topic("trades").ring_bytes(RING_BYTES).create().expect("a topic");
@@ -310,4 +311,48 @@ fn a_publisher_waits_for_the_successor_of_a_dead_journal_or_gives_up() {
         });
         assert_eq!(counters.expect("readable").messages, count + 1);
     }
+}
+
+/// The shared memory is gone, as after a reboot; the topic goes on from its journal.
+#[test]
+fn a_topic_whose_ring_is_gone_goes_on_from_its_journal() {
+    const LIVES: u64 = 4;
+    const MESSAGES: u64 = 4_000;
+    let files = tempfile::tempdir().expect("a directory");
+    let mut end = 0;
+    for life in 1..=LIVES {
+        let bus = TestBus::new();
+        let topic = bus.topic("orders").ring_bytes(RING_BYTES).journal(files.path());
+        let topic = topic.open_or_create().expect("a topic");
+        let stat = &topic.stat().expect("readable").partitions[0];
+        assert_eq!((stat.next_offset, stat.earliest_offset), (end, end));
+        let journal = topic.journal(files.path()).segment_bytes(SEGMENT_BYTES).open();
+        journaled(journal.expect("the same journal"), || {
+            let mut publisher = topic.publisher(0).expect("the only one");
+            assert_eq!(publisher.next_offset(), end);
+            // Some publishers later.
+            assert_eq!(publisher.epoch(), 1 + (life - 1) * 2);
+            publish(&mut publisher, end + MESSAGES / 2);
+            drop(publisher);
+            let mut publisher = topic.publisher(0).expect("the only one");
+            end += MESSAGES;
+            publish(&mut publisher, end);
+            // What is older than the ring comes from the files, and then from the ring.
+            for from in [StartAt::Earliest, StartAt::Offset(0), StartAt::Time(0)] {
+                let mut subscriber = topic.subscribe().start_at(from).open().expect("open");
+                let mut audit = Audit::new(0, topic.message_bytes_max(), Some(0));
+                audit.read_to(&mut subscriber, end);
+                assert_eq!((audit.messages, audit.lost), (end, 0));
+            }
+        });
+    }
+    // Made otherwise than it was.
+    let bus = TestBus::new();
+    let other = bus.topic("orders").ring_bytes(RING_BYTES * 2).journal(files.path());
+    let error = other.create().expect_err("its ring had another size");
+    assert!(error.to_string().contains("ring size"), "{error}");
+    // Another topic of that name.
+    let topic = bus.topic("orders").ring_bytes(RING_BYTES).create().expect("a new one");
+    let error = topic.journal(files.path()).open().expect_err("a journal of another topic");
+    assert!(matches!(error, JournalError::Foreign { .. }), "{error}");
 }

@@ -56,11 +56,11 @@ impl CatchUp {
     /// A reader of the files that starts at `start_at`; `None` when there is nothing in them, or nothing
     /// that can be read.
     pub(crate) fn reader(&mut self, start_at: StartAt) -> Option<Reader> {
-        let opened = self.loader.start(start_at).and_then(|start| Ok(start.zip(Some(Loader::buffer()?))));
+        let opened =
+            self.loader.start(start_at).and_then(|start| Ok(start.zip(Some(Loader::buffer()?))));
         match opened {
-            Ok(opened) => {
-                opened.map(|(start, buffer)| Reader::buffered(buffer, start, self.message_bytes_max))
-            }
+            Ok(opened) => opened
+                .map(|(start, buffer)| Reader::buffered(buffer, start, self.message_bytes_max)),
             Err(error) => {
                 log::error!("the journal cannot be read: {error}");
                 None
@@ -72,7 +72,9 @@ impl CatchUp {
     pub(crate) fn pass_before(&mut self, lane: &mut Lane, time_ns: u64) -> Result<(), Stop> {
         loop {
             match lane.reader.peek() {
-                Ok(Some(Frame::Message(message))) if message.timestamp_ns >= time_ns => return Ok(()),
+                Ok(Some(Frame::Message(message))) if message.timestamp_ns >= time_ns => {
+                    return Ok(());
+                }
                 Ok(Some(_)) => lane.reader.consume(),
                 Ok(None) => {
                     if !lane.is_in_files() || !self.go_on(lane)? {
@@ -117,7 +119,6 @@ impl CatchUp {
         }
         Ok(())
     }
-
 }
 
 /// Where the files are, as the journal says.

@@ -13,7 +13,7 @@ mod hindrance;
 mod liveness;
 mod merge;
 pub(crate) mod message;
-mod partition;
+pub(crate) mod partition;
 mod publish_error;
 mod publisher;
 mod sequencer;

@@ -31,6 +31,17 @@ pub(crate) const fn shared_bytes(ring_bytes: u64) -> u64 {
     ring_bytes + (3 + SLOTS as u64) * PAGE_BYTES
 }
 
+/// Where a log begins in a ring that is made: anew, or where its journal ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Beginning {
+    /// A block's start.
+    pub(crate) position: u64,
+    pub(crate) offset: u64,
+    pub(crate) timestamp_max_ns: u64,
+    /// Of the last publisher.
+    pub(crate) epoch: u64,
+}
+
 /// The files of partition `index` of the topic in `dir`.
 #[derive(Debug)]
 pub(crate) struct PartitionFiles<'a> {
@@ -49,7 +60,12 @@ impl PartitionFiles<'_> {
     }
 
     /// Makes all files, their memory allocated and touched.
-    pub(crate) fn create(&self, mode: u32, group: u32) -> Result<(), FileError> {
+    pub(crate) fn create(
+        &self,
+        mode: u32,
+        group: u32,
+        beginning: &Beginning,
+    ) -> Result<(), FileError> {
         let log_id = self.log_id();
         let head = |page: &Memory, at: u64, magic: u64| {
             page.store(at, magic, Ordering::Relaxed);
@@ -60,7 +76,14 @@ impl PartitionFiles<'_> {
         drop(ring);
         let page = self.create_file(&self.name("publisher"), mode, group, PAGE_BYTES)?;
         head(&page, pages::publisher::MAGIC, PUBLISHER_MAGIC);
-        page.store(pages::publisher::RING_BYTES, self.descriptor.ring_bytes, Ordering::Relaxed);
+        let set = |field, value| page.store(field, value, Ordering::Relaxed);
+        set(pages::publisher::RING_BYTES, self.descriptor.ring_bytes);
+        let Beginning { position, offset, timestamp_max_ns, epoch } = *beginning;
+        set(pages::publisher::BASE, position);
+        set(pages::publisher::BASE_OFFSET, offset);
+        set(pages::publisher::BASE_TIMESTAMP_MAX_NS, timestamp_max_ns);
+        set(pages::publisher::RESERVED, position);
+        set(pages::publisher::EPOCH, epoch);
         let page = self.create_file(&self.name("control"), mode, group, PAGE_BYTES)?;
         head(&page, pages::control::MAGIC, CONTROL_MAGIC);
         let page = self.create_file(&self.name("journal"), mode, group, PAGE_BYTES)?;

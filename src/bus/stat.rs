@@ -204,10 +204,11 @@ impl Head {
         loop {
             let (newest, reserved) = seek::newest_live(ring, page)?;
             let Some(newest) = newest else {
+                let base = seek::base(page)?;
                 return Ok(Head {
-                    next_offset: 0,
-                    earliest_offset: 0,
-                    position: 0,
+                    next_offset: base.offset,
+                    earliest_offset: base.offset,
+                    position: base.position,
                     payload_bytes: 0,
                 });
             };

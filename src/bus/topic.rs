@@ -236,6 +236,7 @@ pub(crate) fn read_descriptor(dir: &Dir) -> Result<Descriptor, TopicError> {
 mod tests {
     use super::*;
     use crate::bus::descriptor::RingPages;
+    use crate::bus::partition::Beginning;
     use crate::log::block::LogId;
     use proptest::prelude::*;
     use std::fs;
@@ -274,7 +275,7 @@ mod tests {
         let (mode, group) = dir.mode_and_group().unwrap();
         for index in 0..2 {
             PartitionFiles { dir: &dir, descriptor: &descriptor, index }
-                .create(mode & 0o666, group)
+                .create(mode & 0o666, group, &Beginning::default())
                 .unwrap();
         }
         let count = || fs::read_dir(mount.path()).unwrap().count();

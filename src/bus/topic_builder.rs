@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::bus::bus_dir::Bus;
 use crate::bus::descriptor::{self, Descriptor, RingPages, SlowSubscriber, WakeUp};
-use crate::bus::partition::{self, PartitionFiles};
+use crate::bus::partition::{self, Beginning, PartitionFiles};
 use crate::bus::topic::{DESCRIPTOR, Topic, read_descriptor};
 use crate::bus::topic_error::TopicError;
+use crate::journal::restore;
 use crate::log::block::LogId;
 use crate::log::pages::SLOTS;
 use crate::shm::build::{build, remove_abandoned};
@@ -33,6 +34,7 @@ pub struct TopicBuilder {
     wake_up: Option<WakeUp>,
     reliable_max: Option<u32>,
     huge_pages: bool,
+    journal: Option<PathBuf>,
 }
 
 impl TopicBuilder {
@@ -46,6 +48,7 @@ impl TopicBuilder {
             wake_up: None,
             reliable_max: None,
             huge_pages: false,
+            journal: None,
         }
     }
 
@@ -93,6 +96,26 @@ impl TopicBuilder {
         self
     }
 
+    /// Where the topic is journaled. A topic that is made, and has a journal there, goes on where that
+    /// ends, as it was made before: after the host was restarted, or the bus removed. Its ring is empty
+    /// then; what was published before is in the files, and subscribers get it from there as soon as
+    /// the topic is [journaled](Topic::journal) again.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use tickcast::Bus;
+    ///
+    /// let bus = Bus::open_or_create("md")?;
+    /// let orders = bus.topic("orders").journal("/var/lib/md").open_or_create()?;
+    /// let journal = orders.journal("/var/lib/md").open()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn journal(mut self, dir: impl Into<PathBuf>) -> TopicBuilder {
+        self.journal = Some(dir.into());
+        self
+    }
+
     /// Shared memory that the topic would take when it is made, in bytes.
     pub fn shared_bytes(&self) -> u64 {
         let partitions = u64::from(self.partitions.unwrap_or(1));
@@ -130,28 +153,41 @@ impl TopicBuilder {
             wake_up: self.wake_up.unwrap_or_default(),
             pages,
         };
-        let made = self.build(&name, &descriptor);
+        let mut beginnings = vec![Beginning::default(); partitions as usize];
+        if let Some(dir) = &self.journal
+            && let Some(journal) = restore(&dir.join(&*name))?
+        {
+            self.check(&name, &journal.descriptor)?;
+            descriptor = Descriptor { pages: descriptor.pages, ..journal.descriptor };
+            beginnings = journal.beginnings;
+        }
+        let made = self.build(&name, &descriptor, &beginnings);
         if let (Err(TopicError::File(error)), RingPages::HugeFs(mount)) = (&made, &descriptor.pages)
             && !matches!(error, FileError::AlreadyExists(_))
         {
             log::warn!("no huge pages from {mount} ({error}): going on with transparent ones");
             descriptor.pages = RingPages::Transparent;
-            self.build(&name, &descriptor)?;
+            self.build(&name, &descriptor, &beginnings)?;
         } else {
             made?;
         }
         self.open()
     }
 
-    fn build(&self, name: &Name, descriptor: &Descriptor) -> Result<(), TopicError> {
+    fn build(
+        &self,
+        name: &Name,
+        descriptor: &Descriptor,
+        beginnings: &[Beginning],
+    ) -> Result<(), TopicError> {
         let (mode, group) = self.bus.file_mode()?;
         let dir_mode = mode | (mode & 0o444) >> 2;
         let fill = |dir: &Dir| {
             let mut file = dir.create_file(DESCRIPTOR, mode)?;
             dir.set_file_group(&file, DESCRIPTOR, group)?;
             descriptor.write(&mut file, &dir.path().join(DESCRIPTOR))?;
-            for index in 0..descriptor.partitions {
-                PartitionFiles { dir, descriptor, index }.create(mode, group)?;
+            for (index, beginning) in (0..descriptor.partitions).zip(beginnings) {
+                PartitionFiles { dir, descriptor, index }.create(mode, group, beginning)?;
             }
             dir.set_group(group)
         };
@@ -176,6 +212,12 @@ impl TopicBuilder {
         let name: Name = self.name.parse().map_err(FileError::from)?;
         let dir = self.bus.dir().open_dir(&name)?;
         let found = read_descriptor(&dir)?;
+        self.check(&name, &found)?;
+        Ok(Topic::new(self.bus.clone(), name, dir, found))
+    }
+
+    /// Whether a topic that is there is what it is wanted to be.
+    fn check(&self, name: &Name, found: &Descriptor) -> Result<(), TopicError> {
         let mismatch = |what, found: String, wanted: String| TopicError::Mismatch {
             topic: name.to_string(),
             what,
@@ -200,7 +242,7 @@ impl TopicBuilder {
             let (found, wanted) = (format!("{:?}", found.wake_up), format!("{wake_up:?}"));
             return Err(mismatch("a wake-up of", found, wanted));
         }
-        Ok(Topic::new(self.bus.clone(), name, dir, found))
+        Ok(())
     }
 
     /// Opens the topic, and makes it where there is none.

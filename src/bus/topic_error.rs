@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::bus::descriptor::{RING_BYTES_MAX, RING_BYTES_MIN};
+use crate::journal::JournalError;
 use crate::log::walk::Damaged;
 use crate::shm::error::FileError;
 
@@ -107,6 +108,9 @@ pub enum TopicError {
     /// A ring that holds what no publisher writes.
     #[error(transparent)]
     Damaged(#[from] Damaged),
+    /// The journal that the topic is to go on with.
+    #[error("cannot go on with the topic's journal: {0}")]
+    Journal(#[source] Box<JournalError>),
     /// The file system's answer.
     #[error(transparent)]
     File(#[from] FileError),

@@ -130,8 +130,13 @@ impl Blocks {
     pub(crate) fn next_behind(&mut self, number: u64) -> io::Result<Option<u64>> {
         let mut number = number + 1;
         while number < self.end() {
-            if !self.firsts.iter().any(|first| (*first..first + self.segment_blocks).contains(&number)) {
-                number = self.firsts.iter().copied().find(|first| *first > number).unwrap_or(u64::MAX);
+            if !self
+                .firsts
+                .iter()
+                .any(|first| (*first..first + self.segment_blocks).contains(&number))
+            {
+                number =
+                    self.firsts.iter().copied().find(|first| *first > number).unwrap_or(u64::MAX);
                 continue;
             }
             match self.header(number) {
@@ -178,7 +183,9 @@ impl Blocks {
                 }
             };
             match header {
-                Some(header) if before(&header) => (low, found) = (middle + 1, Some(number_of(probe))),
+                Some(header) if before(&header) => {
+                    (low, found) = (middle + 1, Some(number_of(probe)))
+                }
                 Some(_) => high = probe,
                 None => high = probe.max(low),
             }
@@ -199,7 +206,6 @@ impl Blocks {
         let room = |(first, end): (&u64, u64)| (*first, self.segment_blocks.min(end - first));
         self.firsts.iter().zip(ends).map(room).collect()
     }
-
 }
 
 impl Files {

@@ -7,6 +7,8 @@
 //! | [`tap`] | what the journal takes from the ring, and its cursor |
 //! | [`stage`] | which pages of a block are written from where, and its checkpoints |
 //! | [`writer`] | what is written when, and what is known to be durable |
+//! | [`seal`] | closing a journal's last block, for the log to go on in another one |
+//! | [`restore`](mod@restore) | where a topic goes on whose ring is made anew |
 //! | [`start`] | going on with a journal, or beginning one |
 //! | [`recorder`] | what a program holds to journal a topic |
 //! | [`topic_dir`] | the directory of a topic's journal |
@@ -27,6 +29,8 @@ mod recorder;
 mod recovery;
 mod replay;
 mod requests;
+mod restore;
+mod seal;
 mod stage;
 mod start;
 mod status;
@@ -39,9 +43,10 @@ mod writer;
 mod tests;
 
 pub use error::JournalError;
-pub use recorder::{Journal, JournalBuilder};
 pub use pace::Speed;
+pub use recorder::{Journal, JournalBuilder};
 pub use replay::{Replay, ReplayCounters, ReplayError, Until};
 pub use status::JournalState;
+pub(crate) use restore::restore;
 pub(crate) use status::is_gating;
 pub use writer::SyncPolicy;

@@ -335,7 +335,8 @@ impl Run {
             Some(Frame::Message(raw)) => take(Event::Message(Message::new(origin, raw))),
             Some(Frame::Lost { from, to, cause }) => {
                 // What the files do not have, the journal has lost.
-                let cause = cause.map_or(LossCause::Journal, |code| LossCause::from_code(Some(code)));
+                let cause =
+                    cause.map_or(LossCause::Journal, |code| LossCause::from_code(Some(code)));
                 lost = to - from + 1;
                 let kind = NoticeKind::Lost { from, to, cause };
                 take(Event::Notice(Notice { kind, origin }))

@@ -16,7 +16,12 @@ pub(crate) struct Request<S> {
 #[derive(Debug)]
 pub(crate) enum What {
     /// From byte `at` of the segment on; of the chunk of this number, and at this position of the log.
-    Write { at: u64, parts: Vec<Part>, chunk: u64, position: u64 },
+    Write {
+        at: u64,
+        parts: Vec<Part>,
+        chunk: u64,
+        position: u64,
+    },
     Flush,
 }
 

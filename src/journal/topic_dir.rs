@@ -96,8 +96,8 @@ impl TopicDir {
         segment_bytes: Option<u64>,
     ) -> Result<TopicDir, JournalError> {
         let wanted = segment_bytes.unwrap_or(SEGMENT_BYTES);
-        let is_possible = wanted.is_power_of_two()
-            && (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&wanted);
+        let is_possible =
+            wanted.is_power_of_two() && (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&wanted);
         let bad = || JournalError::BadSegmentBytes { segment_bytes: wanted };
         if !is_possible {
             return Err(bad());

@@ -58,7 +58,12 @@ impl Loader {
             StartAt::Offset(offset) => Some(offset),
             _ => None,
         };
-        Ok(found.map(|number| Start { position: block_start(number), offset: 0, due, joining: true }))
+        Ok(found.map(|number| Start {
+            position: block_start(number),
+            offset: 0,
+            due,
+            joining: true,
+        }))
     }
 
     /// Loads what `reader`, which has nothing left, comes to next, as far as it lies before `limit`.

@@ -326,7 +326,9 @@ impl<D: Disk> Writer<D> {
         let number = block_of(self.durable.position);
         let is_first = self.current.as_ref().is_some_and(|(_, first)| *first == number);
         if self.policy == SyncPolicy::None {
-            log::error!("cannot make the journal durable, and nothing in it is from now on: {error}");
+            log::error!(
+                "cannot make the journal durable, and nothing in it is from now on: {error}"
+            );
             self.is_doubtful = true;
             return Ok(());
         }
@@ -334,7 +336,9 @@ impl<D: Disk> Writer<D> {
             // A fresh segment would take the name of the one that holds what is durable.
             return Err(Fault::Flush(error));
         }
-        log::error!("cannot make the journal durable: {error}; writing it again to another segment");
+        log::error!(
+            "cannot make the journal durable: {error}; writing it again to another segment"
+        );
         self.stage.restart();
         self.submitted = self.tap.edge(number);
         self.written = self.submitted;
@@ -372,7 +376,8 @@ impl<D: Disk> Writer<D> {
             SyncPolicy::Interval(interval) => {
                 let waiting = committed.position - self.durable.position;
                 let is_due = waiting > 0
-                    && (self.has_waited(now, interval) || waiting > self.tap.ring().bytes_len() / 2);
+                    && (self.has_waited(now, interval)
+                        || waiting > self.tap.ring().bytes_len() / 2);
                 if !is_due && !(is_quiet && !has_rest) {
                     return work;
                 }

@@ -186,7 +186,8 @@ impl Gate {
         while at < self.member_count {
             let member = &mut self.members[at];
             // Edge `leave`, the publisher's side.
-            let cursor = cursor_field(&self.pages, &self.cursors, member.slot, pages::cursor::POSITION);
+            let cursor =
+                cursor_field(&self.pages, &self.cursors, member.slot, pages::cursor::POSITION);
             if cursor < member.cursor || cursor > head {
                 // A cursor that goes back or runs ahead is not one of ours: its page was
                 // overwritten. Its owner is told, the others go on.

@@ -10,10 +10,11 @@ use super::pages::{self, Pages};
 use super::reader::{Reader, Start};
 use super::ring::Ring;
 use super::seat::{Counts, Seat};
+use super::seek;
 #[cfg(not(loom))]
 use super::segment::BlockBuffer;
-use super::seek;
 use super::walk::{self, Damaged};
+use super::writer::Resume;
 use crate::sync::{Ordering, fence};
 
 /// Where a subscriber starts.
@@ -360,11 +361,19 @@ fn start(ring: &Ring, publisher: &Memory, wanted: Wanted) -> Result<Option<Start
     let start_at = wanted.at;
     let (newest, reserved) = seek::newest_live(ring, publisher)?;
     let Some(newest) = newest else {
-        // Nothing was published yet.
-        return match start_at {
-            StartAt::Offset(offset) if offset > 0 => Err(StartError::Future { offset, next: 0 }),
-            _ => Ok(Some(Start { position: 0, offset: 0, due: None, joining: false })),
+        // Nothing was published yet, as far as the ring goes back.
+        let Resume { position, offset: next, .. } = seek::base(publisher)?;
+        let due = match start_at {
+            StartAt::Offset(offset) if offset > next => {
+                return Err(StartError::Future { offset, next });
+            }
+            StartAt::Offset(offset) => Some(offset),
+            _ => None,
         };
+        if wanted.is_whole && next > 0 && start_at != StartAt::Live && due != Some(next) {
+            return Err(StartError::NotHeld);
+        }
+        return Ok(Some(Start { position, offset: next, due, joining: false }));
     };
     let number = match start_at {
         StartAt::Live => {

@@ -11,9 +11,13 @@ use super::walk::Damaged;
 ///
 /// Looks at the newest block, then at twice as many blocks each time, so that it costs little where
 /// control frames are frequent. The caller holds the publisher's lock.
-pub(crate) fn last_control(ring: &Ring, reserved: u64) -> Result<Option<(u64, Vec<u8>)>, Damaged> {
+pub(crate) fn last_control(
+    ring: &Ring,
+    base: u64,
+    reserved: u64,
+) -> Result<Option<(u64, Vec<u8>)>, Damaged> {
     let reserved = seek::check_reserved(reserved)?;
-    let Some(newest) = seek::newest(ring, reserved)? else { return Ok(None) };
+    let Some(newest) = seek::newest(ring, base, reserved)? else { return Ok(None) };
     // Of what is reserved and not entered, nothing is overwritten yet, but for the block whose
     // place a dead publisher was about to take: that one has no header any more.
     let oldest = seek::earliest(ring, block_start(newest + 1)).unwrap_or(newest);
@@ -72,10 +76,10 @@ mod tests {
         }
         let found = Ok(Some((0, b"state".to_vec())));
         for reserved in BLOCKS_MIN..BLOCKS_MIN + 3 {
-            assert_eq!(last_control(&ring, block_start(reserved)), found);
+            assert_eq!(last_control(&ring, 0, block_start(reserved)), found);
         }
         // A publisher died when it had begun to enter the next block, in the oldest one's place.
         ring.lines().store(block_start(BLOCKS_MIN) + field::NUMBER, 0, Ordering::Relaxed);
-        assert_eq!(last_control(&ring, block_start(BLOCKS_MIN + 1)), Ok(None));
+        assert_eq!(last_control(&ring, 0, block_start(BLOCKS_MIN + 1)), Ok(None));
     }
 }

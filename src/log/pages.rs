@@ -43,6 +43,11 @@ pub(crate) mod publisher {
     pub(crate) const BARRIER: u64 = 6;
     /// End of the blocks that the publisher has reserved; only grows.
     pub(crate) const RESERVED: u64 = 8;
+    /// Where the log begins in this ring, at a block's start: what lies before is in files alone. With
+    /// it the offset of the first message, and the highest timestamp before.
+    pub(crate) const BASE: u64 = 9;
+    pub(crate) const BASE_OFFSET: u64 = 10;
+    pub(crate) const BASE_TIMESTAMP_MAX_NS: u64 = 11;
     pub(crate) const FULL_WAITS: u64 = 16;
     pub(crate) const EVICTIONS: u64 = 17;
     pub(crate) const RECLAIMED: u64 = 18;

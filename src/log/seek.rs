@@ -1,12 +1,12 @@
 //! Finding blocks in a ring that goes on while one looks: the log is its own index.
 
-use super::block::{BLOCK_BYTES, BlockHeader, block_of, block_start};
-use super::frame::TRAIN_PREFIX_BYTES;
+use super::block::{BLOCK_BYTES, BlockHeader, block_of, block_start, is_edge};
+use super::frame::{OFFSET_MAX, TRAIN_PREFIX_BYTES};
 use super::memory::Memory;
 use super::pages;
 use super::ring::Ring;
 use super::walk::{self, Damaged};
-use super::writer::FRAME_PAYLOAD_BYTES_MAX;
+use super::writer::{FRAME_PAYLOAD_BYTES_MAX, Resume};
 use crate::sync::{Ordering, fence};
 
 /// `reserved` as read from shared memory, checked.
@@ -26,11 +26,22 @@ fn look_back(ring: &Ring) -> u64 {
     reserved + 1
 }
 
-/// The newest block that was entered, below `reserved`, of a log that nobody writes; `None` when
-/// none ever was.
-pub(crate) fn newest(ring: &Ring, reserved: u64) -> Result<Option<u64>, Damaged> {
-    let end = block_of(reserved);
-    let low = end.saturating_sub(look_back(ring));
+/// Where the log begins in the ring.
+pub(crate) fn base(publisher: &Memory) -> Result<Resume, Damaged> {
+    let word = |field| publisher.load(field, Ordering::Relaxed);
+    let (position, offset) = (word(pages::publisher::BASE), word(pages::publisher::BASE_OFFSET));
+    if !is_edge(position) || position > 1 << 62 || offset > OFFSET_MAX {
+        return Err(Damaged::new(position, "a beginning that no log has"));
+    }
+    let timestamp_max_ns = word(pages::publisher::BASE_TIMESTAMP_MAX_NS);
+    Ok(Resume { position, offset, timestamp_max_ns, payload_bytes: 0 })
+}
+
+/// The newest block that was entered, from `base` on and below `reserved`, of a log that nobody
+/// writes; `None` when none ever was.
+pub(crate) fn newest(ring: &Ring, base: u64, reserved: u64) -> Result<Option<u64>, Damaged> {
+    let (first, end) = (block_of(base), block_of(reserved));
+    let low = end.saturating_sub(look_back(ring)).max(first);
     for number in (low..end).rev() {
         if ring.header(number).is_some() {
             return Ok(Some(number));
@@ -41,7 +52,7 @@ pub(crate) fn newest(ring: &Ring, reserved: u64) -> Result<Option<u64>, Damaged>
         }
     }
     // The first block ever may have been reserved and not entered.
-    if low == 0 {
+    if low == first {
         Ok(None)
     } else {
         Err(Damaged::new(reserved, "no block below the reservation bears its number"))
@@ -51,10 +62,11 @@ pub(crate) fn newest(ring: &Ring, reserved: u64) -> Result<Option<u64>, Damaged>
 /// The newest block that was entered, and the reservation that it was found with, while the
 /// publisher goes on.
 pub(crate) fn newest_live(ring: &Ring, publisher: &Memory) -> Result<(Option<u64>, u64), Damaged> {
+    let base = base(publisher)?.position;
     let load = || publisher.load(pages::publisher::RESERVED, Ordering::Acquire);
     let mut reserved = load();
     loop {
-        let found = check_reserved(reserved).and_then(|reserved| newest(ring, reserved));
+        let found = check_reserved(reserved).and_then(|reserved| newest(ring, base, reserved));
         if let Ok(Some(number)) = found {
             return Ok((Some(number), reserved));
         }

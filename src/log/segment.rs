@@ -23,7 +23,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use super::block::{
     BLOCK_BYTES, BLOCK_HEADER_BYTES, BLOCK_MAGIC, BlockHeader, LogId, block_end, block_start, field,
 };
-use super::frame::LINE_BYTES;
+use super::frame::{CommitWord, HEADER_BYTES, LINE_BYTES};
 use super::memory::{Memory, WORD_BYTES};
 use super::ring::Ring;
 use crate::sync::Ordering;
@@ -177,6 +177,17 @@ impl BlockBuffer {
     /// was being written, and cannot be believed.
     pub(crate) fn clear_behind(&mut self, position: u64) {
         self.ring.lines().clear(position, block_end(position));
+    }
+
+    /// Writes a frame at `position`: its words behind the header are `payload`.
+    pub(crate) fn append(&mut self, position: u64, word: CommitWord, payload: &[u64]) {
+        let lines = self.ring.lines();
+        lines.store(position + WORD_BYTES, 0, Ordering::Relaxed);
+        for (at, word) in payload.iter().enumerate() {
+            let at = position + HEADER_BYTES + at as u64 * WORD_BYTES;
+            lines.store(at, *word, Ordering::Relaxed);
+        }
+        lines.store(position, word.0, Ordering::Relaxed);
     }
 
     /// Makes the place of block `number` one where no block is.

@@ -9,7 +9,7 @@ use super::ring::Ring;
 use super::seek;
 use super::wake::Wake;
 use super::walk::{self, Damaged, Tail};
-use super::writer::{Resume, Writer};
+use super::writer::Writer;
 use crate::sync::Ordering;
 
 /// Finds the end of the log, clears what lies behind it, and closes a train that is open there, or
@@ -24,10 +24,10 @@ pub(crate) fn take_over(
     let page = gate.pages().publisher.clone();
     let epoch = page.load(pages::publisher::EPOCH, Ordering::Relaxed).checked_add(1);
     let epoch = epoch.ok_or_else(|| Damaged::new(0, "an epoch that no publisher comes to"))?;
-    let Some(number) = seek::newest(&ring, reserved)? else {
-        let resume = Resume { position: 0, offset: 0, timestamp_max_ns: 0, payload_bytes: 0 };
+    let base = seek::base(&page)?;
+    let Some(number) = seek::newest(&ring, base.position, reserved)? else {
         page.store(pages::publisher::EPOCH, epoch, Ordering::Release);
-        return Ok(Writer::new(ring, gate, wake, log_id, epoch, resume));
+        return Ok(Writer::new(ring, gate, wake, log_id, epoch, base));
     };
     let gone = || Damaged::new(block_start(number), "a block that changes with no publisher");
     let header = ring.header(number).ok_or_else(gone)?;

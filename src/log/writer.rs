@@ -325,12 +325,7 @@ impl Writer {
 
     #[cold]
     #[inline(never)]
-    fn publish_slow(
-        &mut self,
-        timestamp_ns: u64,
-        bytes: &[u8],
-        flags: u8,
-    ) -> Result<u64, Blocked> {
+    fn publish_slow(&mut self, timestamp_ns: u64, bytes: &[u8], flags: u8) -> Result<u64, Blocked> {
         if span(bytes.len() as u64) > BLOCK_CAPACITY_BYTES {
             self.tidy_up()?;
             self.publish_train(timestamp_ns, bytes, flags)?;
@@ -389,12 +384,7 @@ impl Writer {
     /// Appends a message that does not fit into one frame as a train of fragments: the first has
     /// the rest of this block, all others the next blocks. No block is entered before all of them
     /// are known to be free.
-    fn publish_train(
-        &mut self,
-        timestamp_ns: u64,
-        bytes: &[u8],
-        flags: u8,
-    ) -> Result<(), Blocked> {
+    fn publish_train(&mut self, timestamp_ns: u64, bytes: &[u8], flags: u8) -> Result<(), Blocked> {
         let total = TRAIN_PREFIX_BYTES + bytes.len() as u64;
         let room = (self.block_end - self.position).saturating_sub(HEADER_BYTES);
         let blocks = (total - room).div_ceil(FRAME_PAYLOAD_BYTES_MAX);

@@ -11,6 +11,7 @@ use crate::bus::topic::Topic;
 use crate::bus::topic_error::TopicError;
 use crate::log::last_control::last_control;
 use crate::log::pages;
+use crate::log::seek;
 use crate::log::writer::FRAME_PAYLOAD_BYTES_MAX;
 use crate::shm::map::Access;
 use crate::sync::Ordering;
@@ -123,7 +124,8 @@ pub(super) fn last_state(output: &Topic) -> Result<Option<(u64, Vec<u8>)>, Topic
     let ring = files.ring(Access::ReadOnly)?;
     let page = files.publisher_page(Access::ReadOnly)?;
     let reserved = page.load(pages::publisher::RESERVED, Ordering::Acquire);
-    Ok(last_control(&ring, reserved)?)
+    let base = seek::base(&page)?.position;
+    Ok(last_control(&ring, base, reserved)?)
 }
 
 #[cfg(test)]

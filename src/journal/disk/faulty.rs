@@ -141,9 +141,11 @@ impl Machine {
     /// The power is cut, and comes back.
     pub(crate) fn cut_power(&mut self) {
         self.lose();
-        let either: Vec<u64> = self.names.keys().chain(self.durable_names.keys()).copied().collect();
+        let either: Vec<u64> =
+            self.names.keys().chain(self.durable_names.keys()).copied().collect();
         for name in either {
-            let (is, was) = (self.names.get(&name).copied(), self.durable_names.get(&name).copied());
+            let (is, was) =
+                (self.names.get(&name).copied(), self.durable_names.get(&name).copied());
             let kept = if self.random.one_in(2) { is } else { was };
             self.durable_names.remove(&name);
             self.durable_names.extend(kept.map(|inode| (name, inode)));
@@ -238,7 +240,8 @@ impl Machine {
             let (from, to) = (write.at as usize, write.at as usize + write.bytes.len());
             let (start, end) = (from.max(at), to.min(at + bytes));
             if start < end {
-                contents[start - at..end - at].copy_from_slice(&write.bytes[start - from..end - from]);
+                contents[start - at..end - at]
+                    .copy_from_slice(&write.bytes[start - from..end - from]);
             }
         }
         contents
@@ -349,7 +352,8 @@ impl Disk for FaultyDisk {
 
     fn read(&mut self, segment: &usize, at: u64, to: &Part) -> io::Result<()> {
         let machine = self.machine.borrow();
-        let first = machine.names.iter().find(|(_, inode)| *inode == segment).map(|(name, _)| *name);
+        let first =
+            machine.names.iter().find(|(_, inode)| *inode == segment).map(|(name, _)| *name);
         let first = first.expect("a segment that has a name");
         let range = at..at + to.bytes;
         let meets = |(name, bad): &(u64, std::ops::Range<u64>)| {
@@ -405,14 +409,8 @@ impl Disk for FaultyDisk {
             let other_end = other.at + other.bytes.len() as u64;
             assert!(other_end <= at || end <= other.at, "two requests about one page");
         }
-        let write = Write {
-            at,
-            bytes,
-            is_over: false,
-            is_durable: false,
-            is_doomed: false,
-            request,
-        };
+        let write =
+            Write { at, bytes, is_over: false, is_durable: false, is_doomed: false, request };
         machine.inodes[*segment].writes.push(write);
         let what = What::Write { parts: parts.to_vec() };
         machine.under_way.push(UnderWay { id, inode: *segment, what, request });
@@ -425,6 +423,17 @@ impl Disk for FaultyDisk {
         let requests = over.map(|write| write.request).collect();
         let what = What::Flush { requests };
         machine.under_way.push(UnderWay { id, inode: *segment, what, request });
+    }
+
+    fn finish(&mut self) -> io::Result<Completion> {
+        loop {
+            if let Some(completion) = self.completed() {
+                return Ok(completion);
+            }
+            if self.machine.borrow().is_off() {
+                return Err(io::Error::other("the power is off"));
+            }
+        }
     }
 
     fn completed(&mut self) -> Option<Completion> {

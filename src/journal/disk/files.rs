@@ -4,6 +4,8 @@
 
 use std::io;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use super::blocking::{self, Blocking};
 use super::folder::{self, FileSegment, Folder};
@@ -12,6 +14,9 @@ use super::uring::Uring;
 use super::{Completion, Disk, Part};
 use crate::shm::dir::Dir;
 use crate::shm::error::FileError;
+
+/// How long one who waits sleeps between two looks.
+const LOOK_AGAIN: Duration = Duration::from_micros(50);
 
 /// How a disk is written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +118,15 @@ impl Disk for FileDisk {
         match &mut self.queue {
             Queue::Uring(uring) => uring.flush(id, segment),
             Queue::Blocking(blocking) => blocking.flush(id, segment.file()),
+        }
+    }
+
+    fn finish(&mut self) -> io::Result<Completion> {
+        loop {
+            match self.completed() {
+                Some(completion) => return Ok(completion),
+                None => thread::sleep(LOOK_AGAIN),
+            }
         }
     }
 

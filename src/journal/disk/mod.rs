@@ -101,4 +101,10 @@ pub(crate) trait Disk {
 
     /// Something that is over.
     fn completed(&mut self) -> Option<Completion>;
+
+    /// Waits for something that was asked for. Not for an agent's poll.
+    ///
+    /// # Errors
+    /// When nothing will ever be over.
+    fn finish(&mut self) -> io::Result<Completion>;
 }

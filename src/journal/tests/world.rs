@@ -144,7 +144,10 @@ impl World {
         loop {
             match reader.peek().expect("nobody writes to it") {
                 Some(Frame::Message(message)) => {
-                    assert_eq!((message.offset, message.timestamp_ns), (offset, timestamp_ns(offset)));
+                    assert_eq!(
+                        (message.offset, message.timestamp_ns),
+                        (offset, timestamp_ns(offset))
+                    );
                     assert_eq!(message.payload, payload(offset), "message {offset}");
                     offset += 1;
                 }

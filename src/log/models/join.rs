@@ -22,8 +22,14 @@ fn full(log: &Log) -> Writer {
 
 /// Joins, reads two messages in place, and leaves. Says where it started.
 fn join(log: &Log, seat: Seat) -> &'static str {
-    let mut lane = Lane::reliable(log.ring.clone(), &log.pages, seat, Wanted::as_held(StartAt::Earliest), true)
-        .expect("the log is sound");
+    let mut lane = Lane::reliable(
+        log.ring.clone(),
+        &log.pages,
+        seat,
+        Wanted::as_held(StartAt::Earliest),
+        true,
+    )
+    .expect("the log is sound");
     let (first, _) = take(&mut lane.reader).expect("it gates").expect("it was published");
     lane.sync(Counts::default()).expect("nobody is evicted");
     let (second, _) = take(&mut lane.reader).expect("it gates").expect("it was published");
@@ -147,8 +153,8 @@ fn a_lossy_joiner_finds_its_place_while_the_ring_goes_round() {
                 publish_wide(&mut writer, 0).expect("nobody gates");
             }
         });
-        let mut lane =
-            Lane::lossy(log.ring.clone(), &log.pages, Wanted::as_held(StartAt::Live)).expect("the log is sound");
+        let mut lane = Lane::lossy(log.ring.clone(), &log.pages, Wanted::as_held(StartAt::Live))
+            .expect("the log is sound");
         // It starts behind the newest block, so four more do not overrun it.
         let message = take(&mut lane.reader).expect("it is not overrun");
         seen.saw(if message.is_some() { "message" } else { "nothing" });

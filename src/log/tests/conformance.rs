@@ -39,11 +39,12 @@ impl Place {
         });
         let end = |accesses: [Access; 5]| {
             let mut accesses = accesses.into_iter();
-            let [ring, publisher, control, journal, cursors] = files.each_ref().map(|(file, bytes)| {
-                let access = accesses.next().expect("one each");
-                let map = Map::new(file, 0, *bytes as usize, access, map::Pages::Default);
-                Memory::mapped(map.expect("a mapping"))
-            });
+            let [ring, publisher, control, journal, cursors] =
+                files.each_ref().map(|(file, bytes)| {
+                    let access = accesses.next().expect("one each");
+                    let map = Map::new(file, 0, *bytes as usize, access, map::Pages::Default);
+                    Memory::mapped(map.expect("a mapping"))
+                });
             Log {
                 ring: Ring::new(ring.clone()),
                 memory: ring,
@@ -63,7 +64,13 @@ impl Place {
 
     fn reliable(&self, slot: usize, start_at: StartAt, in_place: bool) -> Result<Lane, StartError> {
         let Log { ring, pages, .. } = &self.reader;
-        Lane::reliable(ring.clone(), pages, self.reader.seat(slot), Wanted::as_held(start_at), in_place)
+        Lane::reliable(
+            ring.clone(),
+            pages,
+            self.reader.seat(slot),
+            Wanted::as_held(start_at),
+            in_place,
+        )
     }
 
     fn lossy(&self, start_at: StartAt) -> Result<Lane, StartError> {

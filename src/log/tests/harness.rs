@@ -81,7 +81,7 @@ impl Log {
     }
 
     pub(super) fn newest(&self) -> u64 {
-        seek::newest(&self.ring, self.reserved()).expect("sound").expect("a block was entered")
+        seek::newest(&self.ring, 0, self.reserved()).expect("sound").expect("a block was entered")
     }
 
     pub(super) fn tail(&self) -> Tail {

@@ -46,7 +46,7 @@ fn exhaust(log: &Log, mut reader: Reader) {
 /// Everyone who reads a log reads this one.
 fn read_all_ways(log: &Log) {
     let reserved = log.reserved();
-    let _ = seek::newest(&log.ring, reserved);
+    let _ = seek::newest(&log.ring, 0, reserved);
     let earliest = seek::earliest(&log.ring, reserved).unwrap_or(0);
     for offset in [0, 7, u64::MAX] {
         let number = seek::by_offset(&log.ring, earliest, earliest + BLOCKS - 1, offset);

@@ -40,7 +40,7 @@ fn read(log: &Log, done: &AtomicBool, nap_every: u64) -> (u64, u64) {
                 continue;
             }
             Err(Stall::Overrun) => {
-                let newest = seek::newest(&log.ring, log.reserved());
+                let newest = seek::newest(&log.ring, 0, log.reserved());
                 // Blocks are entered while one looks, so there may be none just now.
                 if let Ok(Some(newest)) = newest {
                     reader.restart(newest.saturating_sub(log.ring.blocks() / 2));

@@ -20,7 +20,7 @@ fn every_offset_is_found_in_rings_of_every_phase() {
         let tail = log.tail();
         starts.push(tail.resume.position);
         let reserved = log.reserved();
-        let newest = seek::newest(&log.ring, reserved).expect("sound").expect("entered");
+        let newest = seek::newest(&log.ring, 0, reserved).expect("sound").expect("entered");
         assert_eq!(block_start(newest + 1), starts.last().unwrap().next_multiple_of(BLOCK_BYTES));
         let earliest = seek::earliest(&log.ring, reserved).expect("entered");
         assert_eq!(earliest, (newest + 1).saturating_sub(8));

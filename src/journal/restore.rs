@@ -1,0 +1,64 @@
+//! A topic goes on after its shared memory is gone: from the end of its journal.
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+
+use crate::bus::TopicError;
+use crate::bus::descriptor::Descriptor;
+use crate::bus::partition::Beginning;
+use crate::journal::error::JournalError;
+use crate::journal::recovery::{Cut, recover};
+use crate::journal::seal::{Then, seal};
+use crate::journal::topic_dir::TopicDir;
+
+/// What a topic is made of that was journaled.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    pub(crate) descriptor: Descriptor,
+    /// Where each partition goes on.
+    pub(crate) beginnings: Vec<Beginning>,
+}
+
+/// Closes the journal of a topic in the directory `path`, so that a new ring can go on with the next
+/// block. `None` where there is no journal.
+pub(crate) fn restore(path: &Path) -> Result<Option<Restored>, TopicError> {
+    let dir = match TopicDir::open(path) {
+        Err(JournalError::Absent { .. }) => return Ok(None),
+        dir => dir.map_err(|error| TopicError::Journal(Box::new(error)))?,
+    };
+    let partitions = 0..dir.descriptor.partitions;
+    let beginnings = partitions.map(|partition| restore_partition(&dir, partition));
+    let beginnings = beginnings.collect::<Result<_, _>>();
+    Ok(Some(Restored {
+        beginnings: beginnings.map_err(|error| TopicError::Journal(Box::new(error)))?,
+        descriptor: dir.descriptor,
+    }))
+}
+
+fn restore_partition(dir: &TopicDir, partition: u32) -> Result<Beginning, JournalError> {
+    let path = || dir.path().to_owned();
+    let log_id = dir.descriptor.partition_log_id(partition);
+    let mut disk = dir.disk(partition)?;
+    let mut recovered = recover(&mut disk, log_id)
+        .map_err(|error| JournalError::from_start(error.into(), path(), partition))?;
+    if let Some(Cut { from, to }) = recovered.cut {
+        log::warn!(
+            "{}, partition {partition}: cut at message {}: {} bytes behind it were never durable, and \
+             are not all there",
+            dir.path().display(),
+            from.offset,
+            to - from.position
+        );
+    }
+    let position = recovered.last.as_ref().map_or(0, |last| last.end().position);
+    seal(&mut disk, log_id, &mut recovered, Then::Next)
+        .map_err(|source| JournalError::Io { path: path(), partition, position, source })?;
+    let Some(last) = &recovered.last else { return Ok(Beginning::default()) };
+    let resume = &last.tail.resume;
+    Ok(Beginning {
+        position: resume.position,
+        offset: resume.offset,
+        timestamp_max_ns: resume.timestamp_max_ns,
+        epoch: last.epoch,
+    })
+}

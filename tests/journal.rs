@@ -356,3 +356,34 @@ fn a_topic_whose_ring_is_gone_goes_on_from_its_journal() {
     let error = topic.journal(files.path()).open().expect_err("a journal of another topic");
     assert!(matches!(error, JournalError::Foreign { .. }), "{error}");
 }
+
+/// What a late joiner is told holds for the stream that it gets.
+#[test]
+fn a_late_joiner_knows_what_was_there_before_it_came() {
+    const BEFORE: u64 = 9_000;
+    const AFTER: u64 = 1_000;
+    let bus = TestBus::new();
+    let topic = bus.topic("trades").ring_bytes(RING_BYTES).create().expect("a topic");
+    let joined = topic.subscribe().start_at(StartAt::Earliest).join().expect("nothing is there");
+    assert_eq!((joined.partitions[0].first_offset, joined.partitions[0].next_offset), (0, 0));
+    let files = tempfile::tempdir().expect("a directory");
+    let journal = topic.journal(files.path()).open().expect("a journal");
+    journaled(journal, || {
+        let mut publisher = topic.publisher(0).expect("the only one");
+        publish(&mut publisher, BEFORE);
+        let from = [(StartAt::Earliest, 0), (StartAt::Offset(17), 17), (StartAt::Live, BEFORE)];
+        let joined = from.map(|(start_at, first)| {
+            let joined = topic.subscribe().start_at(start_at).join().expect("joined");
+            let [partition] = &joined.partitions[..] else { panic!("{joined:?}") };
+            assert_eq!((partition.first_offset, partition.next_offset), (first, BEFORE));
+            assert_eq!(partition.topic.name(), "trades");
+            (joined, first)
+        });
+        publish(&mut publisher, BEFORE + AFTER);
+        for (mut joined, first) in joined {
+            let mut audit = Audit::new(0, topic.message_bytes_max(), Some(first));
+            audit.read_to(&mut joined.subscriber, BEFORE + AFTER);
+            assert_eq!((audit.messages, audit.lost), (BEFORE + AFTER - first, 0));
+        }
+    });
+}

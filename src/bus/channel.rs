@@ -151,7 +151,7 @@ impl Channel {
 
     /// Offset behind the last message that is published now; `None` when the publisher is faster than
     /// the look.
-    pub(crate) fn published_offset(&self) -> Option<u64> {
+    pub(crate) fn published_offset(&self) -> Result<Option<u64>, Damaged> {
         self.lane.published_offset()
     }
 

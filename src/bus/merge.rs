@@ -76,7 +76,8 @@ impl Merge {
             let is_due = samples.back().is_none_or(|last| now - last.at >= self.hold / PARTS);
             if is_due
                 && samples.len() < SAMPLES_MAX
-                && let Some(offset) = channel.published_offset().filter(|offset| *offset > next)
+                && let Ok(Some(offset)) = channel.published_offset()
+                && offset > next
             {
                 samples.push_back(Sample { at: now, offset });
             }

@@ -36,7 +36,7 @@ pub use publish_error::{Full, PublishError, PublisherError};
 pub use publisher::Publisher;
 pub use sequencer::{Sequencer, SequencerError};
 pub use stat::{JournalStat, PartitionStat, SubscriberStat, TopicStat};
-pub use subscribe::{Mode, Order, SubscribeError, SubscriberBuilder};
+pub use subscribe::{Joined, JoinedPartition, Mode, Order, SubscribeError, SubscriberBuilder};
 pub use subscriber::{Batch, Messages, ReceiveError, Subscriber, SubscriberCounters};
 pub use topic::Topic;
 pub use topic_builder::TopicBuilder;

@@ -177,6 +177,41 @@ impl SubscriberBuilder {
         Ok(Subscriber::new(channels, self.order, self.idle))
     }
 
+    /// Subscribes, and says what a late joiner has to know: of each partition the topic, with which message
+    /// it starts, and how many there are now. All of it holds for the stream that is returned: what comes
+    /// with offsets below [`JoinedPartition::next_offset`] was there before, what comes from it on is new,
+    /// and each comes once.
+    ///
+    /// # Errors
+    /// [`SubscribeError`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let topic = tickcast::Bus::open("md")?.open_topic("trades")?;
+    /// use tickcast::{Event, StartAt};
+    ///
+    /// let mut joined = topic.subscribe().start_at(StartAt::Earliest).join()?;
+    /// let next = joined.partitions[0].next_offset;
+    /// println!("{} messages of {} to catch up with", next, joined.partitions[0].topic.name());
+    /// joined.subscriber.poll(1024, |event| match event {
+    ///     Event::Message(message) if message.offset < next => println!("from before"),
+    ///     event => println!("live: {event:?}"),
+    /// });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn join(self) -> Result<Joined, SubscribeError> {
+        let topics: Vec<Topic> = self.parts.iter().map(|part| part.topic.clone()).collect();
+        let mut subscriber = self.open()?;
+        let partitions = subscriber.joined();
+        let partitions = partitions.map(|(origin, first_offset, next_offset)| JoinedPartition {
+            topic: topics[origin.topic as usize].clone(),
+            origin,
+            first_offset,
+            next_offset,
+        });
+        Ok(Joined { partitions: partitions.collect(), subscriber })
+    }
+
     fn open_channel(
         &self,
         topic: &Topic,
@@ -279,6 +314,31 @@ impl SubscriberBuilder {
                 reliable_max: topic.reliable_max(),
             })
     }
+}
+
+/// What [`SubscriberBuilder::join`] returns.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Joined {
+    /// What is known of each partition, in the order in which they were subscribed to.
+    pub partitions: Vec<JoinedPartition>,
+    /// Hands out the messages.
+    pub subscriber: Subscriber,
+}
+
+/// What a late joiner has to know of a partition.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct JoinedPartition {
+    /// Its topic.
+    pub topic: Topic,
+    /// Which one it is, as in its messages.
+    pub origin: Origin,
+    /// Offset of the first message that will be handed out, or reported as lost.
+    pub first_offset: u64,
+    /// Offset of the next message that will be published: as many as this, gaps included, were published
+    /// so far.
+    pub next_offset: u64,
 }
 
 /// Why a subscriber could not be opened.

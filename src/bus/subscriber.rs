@@ -327,6 +327,25 @@ impl Subscriber {
         self.channels.iter().map(|channel| (channel.origin(), channel.offset()))
     }
 
+    /// Of each partition the offset of the message that comes first, and of the next to be published.
+    pub(crate) fn joined(&mut self) -> impl Iterator<Item = (crate::Origin, u64, u64)> + '_ {
+        self.channels.iter_mut().map(|channel| {
+            // Which message comes first may be known only when its block is read.
+            channel.ready();
+            let first = channel.offset();
+            // A publisher that is faster than the look is looked at again.
+            let next = loop {
+                match channel.published_offset() {
+                    Ok(Some(next)) => break next,
+                    Ok(None) => std::hint::spin_loop(),
+                    // What is damaged is told when the stream comes to it.
+                    Err(_) => break first,
+                }
+            };
+            (channel.origin(), first, next.max(first))
+        })
+    }
+
     /// How many messages can be had together without waiting, as far as `bytes_max` of log hold
     /// them, and how much they take. Consumes none, but a notice that comes first.
     pub(crate) fn available(&mut self, bytes_max: u64) -> Result<(u64, u64), Notice> {

@@ -17,10 +17,12 @@
 //! | [`replay`] | what a program holds to read journals |
 //! | [`pace`] | when each message of a replay is due |
 //! | [`error`] | what can go wrong |
+//! | [`again`] | making durable what is there, before anything is added to it |
 //! | [`requests`] | what was asked of the disk and is not over |
 //! | [`status`] | what a journal says of itself in shared memory |
 //! | [`recovery`] | where a journal ends, after whatever happened to it |
 
+mod again;
 mod blocks;
 mod disk;
 mod error;

@@ -4,16 +4,22 @@
 //! Below it everything was on disk once: what cannot be read there is damage, and is never cut away.
 //! Above it the log goes on as far as each block follows the one before and its checkpoint holds, and
 //! is cut where one does not: a power cut leaves any part of what was not flushed.
+//!
+//! A block may be in two segments, where a flush failed and everything since was written again into
+//! a fresh one. The fresh one counts from its first block on, and not at all while that does not
+//! hold: then nothing in it was ever acknowledged.
 #![forbid(unsafe_code)]
 
 use std::io;
 
 use thiserror::Error;
+use zerocopy::IntoBytes;
 
 use crate::journal::disk::{Disk, PAGE_BYTES, Part};
 use crate::journal::tap::Place;
-use crate::log::block::{BLOCK_BYTES, LogId, block_of, block_start};
-use crate::log::segment::{BlockBuffer, Checkpoint, Sound, Verdict};
+use crate::log::block::{BLOCK_BYTES, BLOCK_HEADER_BYTES, LogId, block_of, block_start};
+use crate::log::memory::WORD_BYTES;
+use crate::log::segment::{BlockBuffer, Checkpoint, Line, SLOT_BYTES, SLOTS_AT, Sound, Verdict};
 use crate::log::walk::Tail;
 
 /// Segments that the requests of a killed writer can be about: the one that it wrote to, the one
@@ -27,10 +33,17 @@ pub(crate) struct Recovered<S> {
     pub(crate) last: Option<Last<S>>,
     /// Everything before this was on disk for certain.
     pub(crate) durable: Place,
+    /// The durable position that the checkpoints say.
+    pub(crate) told: u64,
     /// Of the newest checkpoint.
     pub(crate) sequence: u64,
     /// What checkpoints speak of and is not there.
     pub(crate) cut: Option<Cut>,
+    /// The segments that the log lies in from the durable position on, with their first blocks. The
+    /// last one has the last block.
+    pub(crate) segments: Vec<(S, u64)>,
+    /// First blocks of segments behind these. Nothing in them belongs to the log.
+    pub(crate) strays: Vec<u64>,
     /// Has the last block.
     pub(crate) buffer: BlockBuffer,
 }
@@ -62,7 +75,7 @@ impl<S> Last<S> {
 pub(crate) struct Cut {
     /// Where the log ends now.
     pub(crate) from: Place,
-    /// Where it ended by the newest checkpoint.
+    /// Where it ended by the newest checkpoint; at most, where one cannot be read.
     pub(crate) to: u64,
 }
 
@@ -90,30 +103,32 @@ pub(crate) fn recover<D: Disk>(
 ) -> Result<Recovered<D::Segment>, RecoveryError> {
     let buffer = BlockBuffer::new(2).map_err(|source| RecoveryError::Io { position: 0, source })?;
     let mut files = Files::open(disk, log_id, buffer)?;
-    let Newest { durable, sequence, claimed } = files.newest()?;
+    let Newest { durable, sequence, mut claimed } = files.newest()?;
     let mut known = Place { position: durable, offset: 0 };
     let mut last: Option<Last<D::Segment>> = None;
+    let mut segments: Vec<(D::Segment, u64)> = Vec::new();
     let oldest = files.segments.first().map_or(0, |(first, _)| *first);
     let mut number = block_of(durable.saturating_sub(1)).max(oldest);
     loop {
-        let found = match files.read(number)? {
-            Some(block) => files.follow(block, last.as_ref(), &mut known),
-            None => Err("it is not there"),
-        };
-        let position = block_start(number);
-        let block = match found {
+        let read = files.read(number, segments.last().map(|(_, first)| *first))?;
+        let (position, end) = (block_start(number), block_start(number + 1));
+        if read.is_marred {
+            claimed = claimed.max(end);
+        }
+        let block = match files.follow(number, read.found, last.as_ref(), &mut known) {
             Ok(block) => block,
             Err(what) if position < durable => {
                 return Err(RecoveryError::Damaged { position, durable, what });
             }
             Err(_) => break,
         };
-        let position = block.tail.resume.position;
-        let is_full = position == block_start(number + 1);
-        let is_end = block.is_cut || !is_full;
-        if is_end && position < durable {
+        let is_end = block.is_cut || block.end().position < end;
+        if is_end && block.end().position < durable {
             let what = "the newest of its checkpoints does not hold";
             return Err(RecoveryError::Damaged { position, durable, what });
+        }
+        if segments.last().is_none_or(|(_, first)| *first != block.first) {
+            segments.push((block.segment.clone(), block.first));
         }
         last = Some(block);
         if is_end {
@@ -123,7 +138,13 @@ pub(crate) fn recover<D: Disk>(
     }
     let end = last.as_ref().map_or(known, Last::end);
     let cut = (claimed > end.position).then_some(Cut { from: end, to: claimed });
-    Ok(Recovered { last, durable: known, sequence, cut, buffer: files.buffer })
+    let firsts = files.segments.iter().map(|(first, _)| *first);
+    let strays = match segments.last() {
+        Some((_, last)) => firsts.filter(|first| first > last).collect(),
+        None => firsts.collect(),
+    };
+    let buffer = files.buffer;
+    Ok(Recovered { last, durable: known, told: durable, sequence, cut, segments, strays, buffer })
 }
 
 /// What the checkpoints say, taken together.
@@ -135,12 +156,12 @@ struct Newest {
     claimed: u64,
 }
 
-/// A block that was read, and the segment that has it.
+/// A block that was read.
 struct Read<S> {
-    number: u64,
-    verdict: Verdict,
-    segment: S,
-    first: u64,
+    /// What it is, with the segment that has it and its first block; or why it does not count.
+    found: Result<(Sound, S, u64), &'static str>,
+    /// Its header, or a slot, is something that no writer and no power cut leaves.
+    is_marred: bool,
 }
 
 /// The segments of a journal, to be recovered.
@@ -204,39 +225,49 @@ impl<'a, D: Disk> Files<'a, D> {
         Ok(newest)
     }
 
-    /// Reads block `number`, out of the newest segment that has it.
-    fn read(&mut self, number: u64) -> Result<Option<Read<D::Segment>>, RecoveryError> {
-        let mut found = None;
+    /// Reads block `number`, out of the newest segment that has it, unless it is the first one there
+    /// and does not hold. The log goes on in the segment that begins with block `current`, or in one
+    /// that begins with this block.
+    fn read(
+        &mut self,
+        number: u64,
+        current: Option<u64>,
+    ) -> Result<Read<D::Segment>, RecoveryError> {
+        let mut read = Read { found: Err("its header is not there"), is_marred: false };
         for index in (0..self.segments.len()).rev() {
             let first = self.segments[index].0;
-            if number < first || number >= first + self.disk.segment_blocks() {
+            let is_behind = current.is_none_or(|current| first == current || first == number);
+            if number < first || number >= first + self.disk.segment_blocks() || !is_behind {
                 continue;
             }
             let (first, segment) = self.segment(index)?;
             self.fill(&segment, number, block_start(number - first), BLOCK_BYTES)?;
-            let verdict = self.buffer.examine(number, self.log_id);
-            found = Some(Read { number, verdict, segment, first });
-            if verdict != Verdict::Absent {
+            read.is_marred |= is_marred(&self.buffer, number);
+            match self.buffer.examine(number, self.log_id) {
+                Verdict::Absent => {}
+                Verdict::Damaged => read.found = Err("neither of its checkpoints holds"),
+                Verdict::Sound(sound) => {
+                    read.found = Ok((sound, segment, first));
+                    break;
+                }
+            }
+            if first < number {
                 break;
             }
         }
-        Ok(found)
+        Ok(read)
     }
 
     /// Whether a block goes on where `before` ends, and where it ends itself. `durable` gets its
     /// offset where it lies in this block.
     fn follow(
         &self,
-        block: Read<D::Segment>,
+        number: u64,
+        found: Result<(Sound, D::Segment, u64), &'static str>,
         before: Option<&Last<D::Segment>>,
         durable: &mut Place,
     ) -> Result<Last<D::Segment>, &'static str> {
-        let Read { number, verdict, segment, first } = block;
-        let Sound { header, checkpoint, is_cut } = match verdict {
-            Verdict::Sound(sound) => sound,
-            Verdict::Damaged => return Err("neither of its checkpoints holds"),
-            Verdict::Absent => return Err("its header is not there"),
-        };
+        let (Sound { header, checkpoint, is_cut }, segment, first) = found?;
         if before.is_some_and(|before| {
             header.first_offset != before.end().offset || header.epoch < before.epoch
         }) {
@@ -272,4 +303,19 @@ impl<'a, D: Disk> Files<'a, D> {
         let read = self.disk.read(segment, at, &part);
         read.map_err(|source| RecoveryError::Io { position, source })
     }
+}
+
+/// Whether what was read into the place of block `number` begins with something that is neither blank
+/// nor a header, of whatever block, with slots that hold or are blank: a header and its slots are
+/// written at once, and a disk keeps all of them or what was there before.
+fn is_marred(buffer: &BlockBuffer, number: u64) -> bool {
+    let mut words = [0_u64; (BLOCK_HEADER_BYTES / WORD_BYTES) as usize];
+    buffer.ring().lines().load_words(block_start(number), &mut words);
+    let (line, slots) = words.as_bytes().split_at(SLOTS_AT as usize);
+    let line: &Line = line.try_into().expect("a line");
+    let is_blank = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    let holds = |slot: &[u8]| Checkpoint::decode(slot, line, 0).is_some();
+    let mut slots = slots.chunks(SLOT_BYTES as usize);
+    let is_written = slots.clone().any(holds) && slots.all(|slot| holds(slot) || is_blank(slot));
+    !is_written && !is_blank(words.as_bytes())
 }

@@ -5,8 +5,9 @@ use std::io;
 
 use thiserror::Error;
 
+use crate::journal::again::recover_to_go_on;
 use crate::journal::disk::Disk;
-use crate::journal::recovery::{Cut, Recovered, RecoveryError, recover};
+use crate::journal::recovery::{Cut, Recovered, RecoveryError};
 use crate::journal::stage::Stage;
 use crate::journal::status::Status;
 use crate::journal::tap::Tap;
@@ -40,23 +41,28 @@ pub(crate) fn start<D: Disk>(
     log_id: LogId,
     policy: SyncPolicy,
 ) -> Result<(Writer<D>, Option<Cut>), StartError> {
-    let Recovered { last, durable, sequence, cut, buffer } = recover(&mut disk, log_id)?;
+    let recovered = recover_to_go_on(&mut disk, log_id)?;
+    let Recovered { last, durable, told, sequence, cut, buffer, .. } = recovered;
     let mut stage = Stage::new()?;
     let status = Status::new(pages.journal.clone());
     let (tap, begin) = match last {
         None => {
             let tap = Tap::begin(ring, pages)?;
             let end = tap.committed();
-            (tap, Begin { segment: None, end, durable: end, sequence })
+            let told = end.position;
+            (tap, Begin { segment: None, end, durable: end, told, sequence })
         }
         Some(last) => {
             let end = last.end();
             let Some(tap) = Tap::resume(ring, pages, end)? else {
                 return Err(StartError::Missed { offset: end.offset });
             };
+            // The cursor that a killed journal left may be behind what is durable by now, and the
+            // publisher in wait for that.
+            tap.release(end);
             stage.resume(&buffer, last.number, &last.checkpoint);
             let segment = Some((last.segment, last.first));
-            (tap, Begin { segment, end, durable, sequence })
+            (tap, Begin { segment, end, durable, told, sequence })
         }
     };
     Ok((Writer::new(disk, tap, status, policy, stage, begin), cut))

@@ -76,10 +76,12 @@ impl Tap {
     pub(crate) fn resume(ring: Ring, pages: &Pages, from: Place) -> Result<Option<Tap>, Damaged> {
         let number = block_of(from.position);
         // The cursor that a killed journal left holds the publisher up until this one is stored: it
-        // is never ahead of what was written.
+        // is never ahead of what was written, unless some of that is lost. Then it is no help.
+        let is_behind =
+            pages.journal.load(pages::cursor::POSITION, Ordering::Relaxed) <= from.position;
         let adopted =
             Seat::adopt(pages.clone(), pages.journal.clone(), JOURNAL_SLOT, ring.bytes_len());
-        let mut seat = match adopted {
+        let mut seat = match adopted.filter(|_| is_behind) {
             Some(seat) => seat,
             None => {
                 let mut seat = Self::new_seat(&ring, pages);

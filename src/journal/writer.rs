@@ -8,6 +8,10 @@
 //! What was written is never changed, only added to, and there is never more than one request about
 //! a page: whatever part of the unflushed writes a power cut leaves, what was durable before it is
 //! as it was.
+//!
+//! A block that is not full goes out without a commit only under [`SyncPolicy::None`], and only where
+//! nothing of it is durable: its next checkpoint would go where the durable one is. For the same
+//! reason whatever a journal before this one left is made durable first.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -21,7 +25,7 @@ use crate::journal::requests::{Request, Requests, What};
 use crate::journal::stage::{Mark, Piece, Stage, WINDOW_BLOCKS};
 use crate::journal::status::{JournalState, Status};
 use crate::journal::tap::{Place, Tap};
-use crate::log::block::{BLOCK_BYTES, block_of, block_start};
+use crate::log::block::{BLOCK_BYTES, block_of, block_start, is_edge};
 use crate::log::walk::Damaged;
 
 /// Blocks that are written together at most: larger writes gain nothing.
@@ -63,7 +67,8 @@ pub(crate) enum Fault {
     /// The ring holds something that no publisher writes.
     #[error(transparent)]
     Damaged(#[from] Damaged),
-    /// What was written since the last flush may or may not be on the disk.
+    /// What was written since the last flush may or may not be on the disk. A journal that is started
+    /// now writes it again.
     #[error("cannot make the journal durable: {0}")]
     Flush(io::Error),
 }
@@ -71,12 +76,13 @@ pub(crate) enum Fault {
 /// Where a journal goes on.
 #[derive(Debug)]
 pub(crate) struct Begin<S> {
-    /// The segment that is written to next, and its first block; `None` where there is none yet, or
-    /// the next block does not go there.
+    /// The segment that is written to next, and its first block; `None` where there is none yet.
     pub(crate) segment: Option<(S, u64)>,
     /// The end of what was written.
     pub(crate) end: Place,
     pub(crate) durable: Place,
+    /// The durable position that the newest checkpoint says.
+    pub(crate) told: u64,
     /// Sequence of the newest checkpoint.
     pub(crate) sequence: u64,
 }
@@ -87,6 +93,8 @@ pub(crate) struct Writer<D: Disk> {
     disk: D,
     tap: Tap,
     policy: SyncPolicy,
+    /// Everything is to be made durable at once, whatever the policy says.
+    is_settling: bool,
     status: Status,
     stage: Stage,
     sequence: u64,
@@ -98,8 +106,14 @@ pub(crate) struct Writer<D: Disk> {
     chunk_id: u64,
     submitted: Place,
     written: Place,
+    /// As far as the status page says what was written.
+    shown: Place,
+    /// The end of what the last good flush was for: the same as `durable` without doubts.
+    flushed: Place,
     durable: Place,
-    /// The durable position that the newest durable checkpoint says.
+    /// The durable position that the newest checkpoint says.
+    marked: u64,
+    /// The one that the newest durable checkpoint says.
     told: u64,
     /// Set from the writes of a commit to its flush.
     commit: Option<Commit>,
@@ -107,16 +121,23 @@ pub(crate) struct Writer<D: Disk> {
     /// Segments that hold what is not durable, with the place where they end once they are full.
     unflushed: Vec<(D::Segment, Option<Place>)>,
     /// A flush failed, and what was written before it is gone from the ring: nothing is promised any
-    /// more.
+    /// more, until a journal that is started anew has written it again.
     is_doubtful: bool,
     /// Since when something has waited to be committed, or a block that is not full to be written.
     waits_since: Option<Duration>,
     /// When something new came last.
     moved_at: Duration,
     is_failing: bool,
+    /// The last flush failed.
+    has_failed_flush: bool,
     /// Requests that the disk refused, and when they are asked for again.
     refused: Vec<u64>,
     retry_at: Duration,
+    /// Whether the next segment was refused, and when it is asked for again: what there is room for
+    /// goes on meanwhile.
+    has_no_room: bool,
+    prepare_at: Duration,
+    now: Duration,
     pieces: Vec<Piece>,
 }
 
@@ -161,7 +182,7 @@ impl<D: Disk> Writer<D> {
         stage: Stage,
         begin: Begin<D::Segment>,
     ) -> Writer<D> {
-        let Begin { segment, end, durable, sequence } = begin;
+        let Begin { segment, end, durable, told, sequence } = begin;
         let unflushed = segment.iter().map(|(segment, _)| (segment.clone(), None)).collect();
         status.set_written(end);
         status.set_durable(durable);
@@ -170,6 +191,7 @@ impl<D: Disk> Writer<D> {
             disk,
             tap,
             policy,
+            is_settling: false,
             status,
             stage,
             sequence,
@@ -180,8 +202,11 @@ impl<D: Disk> Writer<D> {
             chunk_id: 0,
             submitted: end,
             written: end,
+            shown: end,
+            flushed: durable,
             durable,
-            told: durable.position,
+            marked: told,
+            told,
             commit: None,
             flush: None,
             unflushed,
@@ -189,8 +214,12 @@ impl<D: Disk> Writer<D> {
             waits_since: None,
             moved_at: Duration::ZERO,
             is_failing: false,
+            has_failed_flush: false,
             refused: Vec::new(),
             retry_at: Duration::ZERO,
+            has_no_room: false,
+            prepare_at: Duration::ZERO,
+            now: Duration::ZERO,
             pieces: Vec::new(),
         }
     }
@@ -200,42 +229,51 @@ impl<D: Disk> Writer<D> {
     /// # Errors
     /// [`Fault`]: nothing more is written.
     pub(crate) fn poll(&mut self, now: Duration) -> Result<usize, Fault> {
+        self.now = now;
         let mut work = 0;
         while let Some(completion) = self.disk.completed() {
-            self.complete(completion, now)?;
+            self.complete(completion)?;
             work += 1;
         }
+        // Behind the completions: what was written before the publisher went on without this journal
+        // was not overwritten meanwhile.
         if self.tap.is_evicted() {
             return Err(Fault::Evicted);
         }
+        self.show_written();
         if self.tap.advance()? {
             self.moved_at = now;
             work += 1;
         }
-        self.take_prepared(now);
-        self.ask_again(now);
+        self.prepare_next();
+        self.ask_again();
         if self.commit.is_some() {
             self.flush_commit();
         } else {
-            work += self.write(now);
+            work += self.write();
         }
         Ok(work)
     }
 
-    /// Everything before this is on disk.
-    pub(crate) fn durable(&self) -> Place {
-        self.durable
+    /// Everything before this is on disk, and after a power cut the files say so: recovery needs the
+    /// block that ends here or that this lies in, and none before it.
+    pub(crate) fn told(&self) -> u64 {
+        self.told
     }
 
-    /// Whether everything that was published so far is durable, and says so itself.
+    /// Whether everything that was published so far is durable, and says so itself; where nothing can
+    /// be promised any more, whether the disk has it.
     pub(crate) fn is_settled(&self) -> bool {
         let position = self.tap.committed().position;
-        self.commit.is_none() && self.durable.position == position && self.told == position
+        self.commit.is_none()
+            && self.flushed.position == position
+            && (self.told == position || self.is_doubtful)
     }
 
-    /// Makes everything durable that was published so far. To be polled until it is settled.
+    /// Makes everything durable that was published so far. To be polled, and then again until it is
+    /// settled.
     pub(crate) fn settle(&mut self) {
-        self.policy = SyncPolicy::Always;
+        self.is_settling = true;
         self.moved_at = Duration::ZERO;
     }
 
@@ -246,7 +284,7 @@ impl<D: Disk> Writer<D> {
 
     // ---- what is over
 
-    fn complete(&mut self, completion: Completion, now: Duration) -> Result<(), Fault> {
+    fn complete(&mut self, completion: Completion) -> Result<(), Fault> {
         let Completion { id, result } = completion;
         let request = self.requests.get_mut(id);
         match (&mut request.what, result) {
@@ -261,18 +299,16 @@ impl<D: Disk> Writer<D> {
                     return Ok(());
                 }
                 self.requests.remove(id);
-                if self.is_failing && self.refused.is_empty() {
-                    self.is_failing = false;
-                    self.status.set_state(JournalState::Running);
-                }
                 self.wrote(chunk);
+                self.succeed();
             }
             (What::Write { position, .. }, Err(error)) => {
                 let position = *position;
                 log::error!("cannot write the journal at position {position}: {error}");
                 self.status.add_error(&error, position);
                 self.refused.push(id);
-                self.fail(now);
+                self.fail();
+                self.retry_at = self.now + RETRY;
             }
         }
         Ok(())
@@ -287,6 +323,14 @@ impl<D: Disk> Writer<D> {
             self.written = chunk.end;
             self.chunks.pop_front();
         }
+    }
+
+    fn show_written(&mut self) {
+        // Where a flush failed, what is written anew lies before what the files have all the same.
+        if self.written.position <= self.shown.position {
+            return;
+        }
+        self.shown = self.written;
         self.status.set_written(self.written);
         if self.policy == SyncPolicy::None {
             self.tap.release(self.written);
@@ -307,6 +351,9 @@ impl<D: Disk> Writer<D> {
         if let Some(error) = error {
             return self.rewind(error);
         }
+        self.has_failed_flush = false;
+        self.succeed();
+        self.flushed = commit.target;
         if !self.is_doubtful {
             self.durable = commit.target;
             self.told = commit.tells;
@@ -322,9 +369,9 @@ impl<D: Disk> Writer<D> {
     /// ring into a fresh segment, where the ring still has it.
     fn rewind(&mut self, error: io::Error) -> Result<(), Fault> {
         self.status.add_error(&error, self.durable.position);
-        self.status.set_state(JournalState::Failing);
-        let number = block_of(self.durable.position);
-        let is_first = self.current.as_ref().is_some_and(|(_, first)| *first == number);
+        self.fail();
+        let is_first = !std::mem::replace(&mut self.has_failed_flush, true);
+        self.retry_at = self.now + RETRY;
         if self.policy == SyncPolicy::None {
             log::error!(
                 "cannot make the journal durable, and nothing in it is from now on: {error}"
@@ -332,8 +379,12 @@ impl<D: Disk> Writer<D> {
             self.is_doubtful = true;
             return Ok(());
         }
-        if is_first {
-            // A fresh segment would take the name of the one that holds what is durable.
+        debug_assert!(self.chunks.is_empty(), "only a commit is flushed, and once it is written");
+        let number = block_of(self.durable.position);
+        let segments = self.disk.segments().map_err(Fault::Flush)?;
+        if is_first && !is_edge(self.durable.position) && segments.contains(&number) {
+            // A fresh segment would take the name of the one that holds what is durable. Where there
+            // is a fresh one already, what is durable lies in another one.
             return Err(Fault::Flush(error));
         }
         log::error!(
@@ -344,47 +395,66 @@ impl<D: Disk> Writer<D> {
         self.written = self.submitted;
         self.current = None;
         self.unflushed.clear();
+        // Segments behind the fresh one would be taken for newer. They are gone for good before
+        // anything is written to that: it is made ready after this.
+        let asked = match &self.next {
+            Next::Asked(first) => Some(*first),
+            Next::Ready(_, first) if *first == number => None,
+            Next::Ready(..) | Next::Unasked => {
+                self.next = Next::Unasked;
+                None
+            }
+        };
+        for first in segments {
+            if first > number && Some(first) != asked {
+                self.disk.remove(first).map_err(Fault::Flush)?;
+            }
+        }
         Ok(())
     }
 
     // ---- what is to be done
 
     /// Writes what is there, as the policy says. Returns how much was asked for.
-    fn write(&mut self, now: Duration) -> usize {
+    fn write(&mut self) -> usize {
         let committed = self.tap.committed();
         let mut work = 0;
-        if self.retry_at > now {
+        if self.retry_at > self.now {
             return 0;
         }
         while self.chunks.len() < CHUNKS_UNDER_WAY && self.write_chunk(block_floor(committed)) {
             work += 1;
         }
         let has_rest = committed.position > self.submitted.position;
-        let is_quiet = now.saturating_sub(self.moved_at) >= SETTLE;
+        let is_quiet = self.now.saturating_sub(self.moved_at) >= SETTLE;
         match self.policy {
+            _ if self.is_settling => {}
             SyncPolicy::None => {
                 if self.flush.is_none() {
                     self.flush_full_segments();
                 }
                 let is_behind = block_floor(committed) > self.submitted.position;
-                if has_rest && !is_behind && self.has_waited(now, LINGER) {
-                    work += usize::from(self.write_chunk(committed.position));
+                if has_rest && !is_behind && self.has_waited(LINGER) {
+                    if self.durable.position > block_floor(self.submitted) {
+                        work += self.begin_commit(committed);
+                    } else {
+                        work += usize::from(self.write_chunk(committed.position));
+                    }
                     self.waits_since = None;
                 }
                 return work;
             }
             SyncPolicy::Interval(interval) => {
-                let waiting = committed.position - self.durable.position;
+                let waiting = committed.position - self.flushed.position;
                 let is_due = waiting > 0
-                    && (self.has_waited(now, interval)
-                        || waiting > self.tap.ring().bytes_len() / 2);
+                    && (self.has_waited(interval) || waiting > self.tap.ring().bytes_len() / 2);
                 if !is_due && !(is_quiet && !has_rest) {
                     return work;
                 }
             }
             SyncPolicy::Always => {}
         }
-        if committed.position > self.durable.position {
+        if has_rest || committed.position > self.flushed.position {
             work += self.begin_commit(committed);
         } else if is_quiet && self.told < self.durable.position && self.chunks.is_empty() {
             work += self.tell();
@@ -393,8 +463,8 @@ impl<D: Disk> Writer<D> {
     }
 
     /// Whether it is so long ago that this was asked first, since the last commit.
-    fn has_waited(&mut self, now: Duration, how_long: Duration) -> bool {
-        now.saturating_sub(*self.waits_since.get_or_insert(now)) >= how_long
+    fn has_waited(&mut self, how_long: Duration) -> bool {
+        self.now.saturating_sub(*self.waits_since.get_or_insert(self.now)) >= how_long
     }
 
     fn begin_commit(&mut self, committed: Place) -> usize {
@@ -402,13 +472,17 @@ impl<D: Disk> Writer<D> {
         while self.write_chunk(committed.position) {
             work += 1;
         }
-        if self.submitted.position > self.durable.position {
+        if work > 0 || self.submitted.position > self.flushed.position {
             self.waits_since = None;
-            let target = self.submitted;
-            self.commit = Some(Commit { target, tells: self.durable.position });
-            self.flush_commit();
+            self.commit(self.submitted);
         }
         work
+    }
+
+    /// Flushes everything up to `target`, once it is written.
+    fn commit(&mut self, target: Place) {
+        self.commit = Some(Commit { target, tells: self.marked });
+        self.flush_commit();
     }
 
     /// Writes one more checkpoint, which says how much is durable.
@@ -417,11 +491,10 @@ impl<D: Disk> Writer<D> {
             self.told = self.durable.position;
             return 0;
         };
-        let place = self.submitted;
         self.begin_chunk();
         self.add_block(number, used);
-        self.end_chunk(place);
-        self.commit = Some(Commit { target: place, tells: self.durable.position });
+        self.end_chunk(self.submitted);
+        self.commit(self.submitted);
         1
     }
 
@@ -469,7 +542,8 @@ impl<D: Disk> Writer<D> {
     /// Stages a block up to `used` bytes, behind what was staged for this chunk.
     fn add_block(&mut self, number: u64, used: u64) {
         self.sequence += 1;
-        let mark = Mark { durable: self.durable.position, sequence: self.sequence };
+        self.marked = self.durable.position;
+        let mark = Mark { durable: self.marked, sequence: self.sequence };
         let staged = self.pieces.len();
         self.stage.add(self.tap.ring(), number, used, mark, &mut self.pieces);
         for (at, _) in &mut self.pieces[staged..] {
@@ -513,8 +587,8 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    fn ask_again(&mut self, now: Duration) {
-        if now >= self.retry_at {
+    fn ask_again(&mut self) {
+        if self.now >= self.retry_at {
             for id in std::mem::take(&mut self.refused) {
                 self.ask(id);
             }
@@ -580,11 +654,23 @@ impl<D: Disk> Writer<D> {
                 self.next = Next::Asked(first);
                 false
             }
-            // One that is no longer wanted stays, and counts as empty.
-            Next::Unasked | Next::Ready(..) => {
-                self.prepare(number);
+            next => {
+                if let Next::Ready(segment, first) = next {
+                    drop(segment);
+                    self.remove(first);
+                }
+                if self.now >= self.prepare_at {
+                    self.prepare(number);
+                }
                 false
             }
+        }
+    }
+
+    /// Removes a segment that is no longer wanted: it would be taken for newer than the one that is.
+    fn remove(&mut self, first: u64) {
+        if let Err(error) = self.disk.remove(first) {
+            log::error!("cannot remove the journal's segment of block {first}: {error}");
         }
     }
 
@@ -593,25 +679,54 @@ impl<D: Disk> Writer<D> {
         self.next = Next::Asked(first);
     }
 
-    fn take_prepared(&mut self, now: Duration) {
-        let Next::Asked(first) = self.next else { return };
-        match self.disk.prepared() {
-            None => {}
-            Some(Ok(segment)) => self.next = Next::Ready(segment, first),
-            Some(Err(error)) => {
-                log::error!("cannot make the journal's next segment: {error}");
-                self.status.add_error(&error, self.submitted.position);
-                self.next = Next::Unasked;
-                self.fail(now);
+    /// Sees to it that there is a segment behind the current one before it is needed.
+    fn prepare_next(&mut self) {
+        match (&self.next, &self.current) {
+            (Next::Asked(first), _) => {
+                let first = *first;
+                match self.disk.prepared() {
+                    None => {}
+                    Some(Ok(segment)) => {
+                        self.next = Next::Ready(segment, first);
+                        self.has_no_room = false;
+                        self.succeed();
+                    }
+                    Some(Err(error)) => {
+                        log::error!("cannot make the journal's next segment: {error}");
+                        self.status.add_error(&error, block_start(first));
+                        self.next = Next::Unasked;
+                        self.has_no_room = true;
+                        self.prepare_at = self.now + RETRY;
+                        self.fail();
+                    }
+                }
             }
+            (Next::Unasked, Some((_, first))) if self.now >= self.prepare_at => {
+                let next = first + self.disk.segment_blocks();
+                self.prepare(next);
+            }
+            _ => {}
         }
     }
 
-    /// The disk has refused something, and is left alone for a while.
-    fn fail(&mut self, now: Duration) {
+    // ---- how it is
+
+    /// The disk has refused something.
+    fn fail(&mut self) {
         self.status.set_state(JournalState::Failing);
         self.is_failing = true;
-        self.retry_at = now + RETRY;
+    }
+
+    /// The disk has done something.
+    fn succeed(&mut self) {
+        let is_well = self.refused.is_empty()
+            && !self.has_no_room
+            && !self.has_failed_flush
+            && !self.is_doubtful;
+        if self.is_failing && is_well {
+            self.is_failing = false;
+            self.status.set_state(JournalState::Running);
+        }
     }
 }
 

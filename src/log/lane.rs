@@ -242,9 +242,13 @@ impl Lane {
 
     /// Offset behind the last message that is committed now; `None` when that cannot be told, as the
     /// publisher goes on too fast.
-    pub(crate) fn published_offset(&self) -> Option<u64> {
-        let (newest, _) = seek::newest_live(&self.ring, &self.publisher).ok()?;
-        Some(walk::tail(&self.ring, newest?).ok()??.resume.offset)
+    ///
+    /// # Errors
+    /// When the log holds something that no publisher writes.
+    pub(crate) fn published_offset(&self) -> Result<Option<u64>, Damaged> {
+        let (newest, _) = seek::newest_live(&self.ring, &self.publisher)?;
+        let Some(newest) = newest else { return Ok(Some(seek::base(&self.publisher)?.offset)) };
+        Ok(walk::tail(&self.ring, newest)?.map(|tail| tail.resume.offset))
     }
 
     /// Stores as [`Lane::store`] does, and looks whether the publisher still waits for this

@@ -41,4 +41,4 @@ mod models;
 #[cfg(all(test, loom))]
 use models::kill;
 #[cfg(all(test, not(loom)))]
-use tests::kill;
+pub(crate) use tests::kill;

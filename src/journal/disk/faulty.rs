@@ -1,5 +1,5 @@
-//! A disk for tests that does to unflushed writes what a power cut does: each sector of them is there,
-//! or not, or as an earlier write left it. Driven by a seed, so that what went wrong can be repeated.
+//! A disk for tests that does to unflushed writes what a power cut does: each of them is there, or
+//! not, or of each of its sectors what it or an earlier write left. Driven by a seed, so that what went wrong can be repeated.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
@@ -8,9 +8,11 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 
+use zerocopy::IntoBytes;
+
 use crate::journal::disk::{Completion, Disk, PAGE_BYTES, Part};
 use crate::log::block::BLOCK_BYTES;
-use crate::log::memory::{Memory, WORD_BYTES};
+use crate::log::memory::WORD_BYTES;
 
 /// What a disk writes as a whole or not at all.
 pub(crate) const SECTOR_BYTES: u64 = 512;
@@ -150,6 +152,9 @@ impl Machine {
             self.durable_names.remove(&name);
             self.durable_names.extend(kept.map(|inode| (name, inode)));
         }
+        // A file that was given another name has one of the two.
+        let mut files = BTreeSet::new();
+        self.durable_names.retain(|_, inode| files.insert(*inode));
         self.names = self.durable_names.clone();
         self.spares.clear();
         self.cut_at = None;
@@ -157,18 +162,26 @@ impl Machine {
 
     /// The process is killed: what was under way is done, or not, or in part.
     pub(crate) fn kill(&mut self) {
-        for index in 0..self.inodes.len() {
-            let inode = &mut self.inodes[index];
-            let writes = std::mem::take(&mut inode.writes);
-            for mut write in writes {
-                if !write.is_over {
-                    let sectors = write.bytes.len() as u64 / SECTOR_BYTES;
-                    let keep = self.random.below(sectors + 1) * SECTOR_BYTES;
-                    write.bytes.truncate(keep as usize);
-                    write.is_over = true;
-                }
-                self.inodes[index].writes.push(write);
+        for inode in &mut self.inodes {
+            for write in inode.writes.iter_mut().filter(|write| !write.is_over) {
+                let sectors = write.bytes.len() as u64 / SECTOR_BYTES;
+                let keep = match self.random.below(3) {
+                    0 => 0,
+                    1 => sectors,
+                    _ => self.random.below(sectors),
+                };
+                write.bytes.truncate((keep * SECTOR_BYTES) as usize);
+                write.is_over = true;
             }
+        }
+        self.forget_writer();
+        self.cut_at = None;
+    }
+
+    /// The process ends by itself, once everything that is under way is over.
+    pub(crate) fn close(&mut self) {
+        while !self.under_way.is_empty() {
+            self.complete(0);
         }
         self.forget_writer();
     }
@@ -179,32 +192,29 @@ impl Machine {
     }
 
     fn forget_writer(&mut self) {
+        // Who makes a segment ready may have come as far as to its name.
+        if let Some(first) = self.preparing.take()
+            && self.random.one_in(2)
+        {
+            let inode = self.fresh();
+            self.names.insert(first, inode);
+        }
         self.under_way.clear();
-        self.preparing = None;
         self.locked.clear();
         self.generation += 1;
     }
 
-    /// Of each sector that was written and is not durable any version may be left: the durable one, or
-    /// that of a later write.
+    /// What is not durable is lost or kept: write by write, or sector by sector.
     fn lose(&mut self) {
         self.forget_writer();
         for inode in &mut self.inodes {
-            let mut versions: BTreeMap<u64, Vec<(Vec<u8>, bool)>> = BTreeMap::new();
             for write in std::mem::take(&mut inode.writes) {
+                let fate = if write.is_durable { 0 } else { self.random.below(3) };
                 for (index, sector) in write.bytes.chunks(SECTOR_BYTES as usize).enumerate() {
-                    let at = write.at + index as u64 * SECTOR_BYTES;
-                    versions.entry(at).or_default().push((sector.to_vec(), write.is_durable));
-                }
-            }
-            for (at, versions) in versions {
-                let durable = versions.iter().rposition(|(_, durable)| *durable);
-                let durable = durable.map_or(0, |at| at + 1);
-                let range = (versions.len() - durable) as u64 + 1;
-                let kept = durable + self.random.below(range) as usize;
-                if kept > 0 {
-                    let sector = &versions[kept - 1].0;
-                    inode.durable[at as usize..][..sector.len()].copy_from_slice(sector);
+                    let at = write.at as usize + index * SECTOR_BYTES as usize;
+                    if fate == 0 || (fate == 1 && self.random.one_in(2)) {
+                        inode.durable[at..][..sector.len()].copy_from_slice(sector);
+                    }
                 }
             }
         }
@@ -263,21 +273,22 @@ impl Machine {
         if self.faults.full != 0 && self.random.one_in(self.faults.full) {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
-        let inode = match self.spares.pop() {
-            Some(spare) => {
-                self.settle(spare);
-                spare
-            }
-            None => {
-                let bytes = (self.segment_blocks * BLOCK_BYTES) as usize;
-                self.inodes.push(Inode { durable: vec![0; bytes], writes: Vec::new() });
-                self.inodes.len() - 1
-            }
-        };
+        let inode = self.fresh();
         self.names.insert(first, inode);
         self.durable_names = self.names.clone();
         self.locked.insert(inode);
         Ok(inode)
+    }
+
+    /// A file that has no name: a new one, or one that was removed, with all that is in it.
+    fn fresh(&mut self) -> usize {
+        if let Some(spare) = self.spares.pop() {
+            self.settle(spare);
+            return spare;
+        }
+        let bytes = (self.segment_blocks * BLOCK_BYTES) as usize;
+        self.inodes.push(Inode { durable: vec![0; bytes], writes: Vec::new() });
+        self.inodes.len() - 1
     }
 
     fn complete(&mut self, index: usize) -> Completion {
@@ -294,6 +305,9 @@ impl Machine {
                 let pages = writes[at].bytes.len() as u64 / PAGE_BYTES;
                 if has_fault(faults.write_error) {
                     // Whatever of it is there, nobody knows.
+                    let sectors = writes[at].bytes.len() as u64 / SECTOR_BYTES;
+                    let keep = self.random.below(sectors + 1) * SECTOR_BYTES;
+                    writes[at].bytes.truncate(keep as usize);
                     Err(io::Error::from_raw_os_error(libc::EIO))
                 } else if has_fault(faults.short_write) {
                     let bytes = self.random.below(pages + 1) * PAGE_BYTES;
@@ -449,15 +463,12 @@ impl Disk for FaultyDisk {
 }
 
 fn gather(parts: &[Part]) -> Vec<u8> {
-    let bytes = |part: &Part| {
+    let mut bytes = Vec::new();
+    for part in parts {
         assert!(part.at.is_multiple_of(PAGE_BYTES) && part.bytes.is_multiple_of(PAGE_BYTES));
-        words(&part.memory, part.at, part.bytes)
-    };
-    parts.iter().flat_map(bytes).collect()
-}
-
-fn words(memory: &Memory, at: u64, bytes: u64) -> Vec<u8> {
-    let mut words = vec![0; (bytes / WORD_BYTES) as usize];
-    memory.words().load_words(at / WORD_BYTES, &mut words);
-    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+        let mut words = vec![0_u64; (part.bytes / WORD_BYTES) as usize];
+        part.memory.words().load_words(part.at / WORD_BYTES, &mut words);
+        bytes.extend_from_slice(words.as_bytes());
+    }
+    bytes
 }

@@ -1,5 +1,7 @@
 //! A publisher, a journal and a disk in one thread, step by step, with everything that can go wrong
 //! between the steps.
 
+mod kill;
 mod power_cut;
+mod refusals;
 mod world;

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use crate::journal::disk::faulty::{FaultyDisk, Machine, Random};
 use crate::journal::disk::{Disk, Part};
-use crate::journal::recovery::{Recovered, recover};
+use crate::journal::recovery::{Recovered, RecoveryError, recover};
 use crate::journal::start::{StartError, start};
+use crate::journal::status::JournalState;
 use crate::journal::writer::{Fault, SyncPolicy, Writer as Journal};
 use crate::log::block::{BLOCK_BYTES, LogId, block_start};
 use crate::log::gate::Gate;
+use crate::log::kill;
 use crate::log::memory::Memory;
 use crate::log::pages::{self, PAGE_BYTES, Pages, SLOTS};
 use crate::log::reader::{Frame, Reader, Start};
@@ -27,15 +29,28 @@ const RING_BYTES: u64 = 8 * BLOCK_BYTES;
 /// How much time passes between two steps.
 const STEP: Duration = Duration::from_micros(100);
 
+/// The same while the disk is left alone, so that it is asked again after a few steps.
+const PAUSE: Duration = Duration::from_millis(200);
+
+pub(super) const POLICIES: [SyncPolicy; 3] =
+    [SyncPolicy::None, SyncPolicy::Interval(Duration::from_millis(2)), SyncPolicy::Always];
+
 pub(super) struct World {
     pub(super) machine: Rc<RefCell<Machine>>,
     pub(super) random: Random,
-    ring: Ring,
+    pub(super) ring: Ring,
     pub(super) pages: Pages,
+    cursors: Memory,
     pub(super) publisher: Writer,
     pub(super) journal: Option<Journal<FaultyDisk>>,
-    policy: SyncPolicy,
+    pub(super) policy: SyncPolicy,
+    /// The publisher dies in one of so many messages; 0 = never.
+    pub(super) deaths: u64,
+    /// Whether segments are removed once all of them is durable.
+    pub(super) recycles: bool,
     now: Duration,
+    /// What the journal promised so far.
+    acknowledged: u64,
 }
 
 impl World {
@@ -43,17 +58,20 @@ impl World {
         let ring = Ring::new(Memory::heap(RING_BYTES));
         let pages = Pages::heap();
         let cursors = Memory::heap(SLOTS as u64 * PAGE_BYTES);
-        let gate = Gate::new(pages.clone(), cursors, RING_BYTES, 0);
-        let publisher = take_over(ring.clone(), gate, None, LOG_ID).expect("a sound log");
+        let publisher = new_publisher(&ring, &pages, &cursors);
         World {
             machine: Machine::new(seed, segment_blocks),
             random: Random(!seed),
             ring,
             pages,
+            cursors,
             publisher,
             journal: None,
             policy,
+            deaths: 0,
+            recycles: false,
             now: Duration::ZERO,
+            acknowledged: 0,
         }
     }
 
@@ -65,19 +83,67 @@ impl World {
         Ok(())
     }
 
+    /// The journal's process is killed, and another one goes on, until step `stop_at` of the machine if
+    /// that comes so soon. What was acknowledged is there.
+    pub(super) fn kill(&mut self, stop_at: Option<u64>) {
+        self.journal = None;
+        self.machine.borrow_mut().kill();
+        let end = self.end();
+        assert!(end >= self.durable_offset(), "{end}");
+        self.machine.borrow_mut().cut_at = stop_at;
+        self.go_on();
+    }
+
+    /// The journal ends by itself, and is started anew.
+    pub(super) fn restart(&mut self) {
+        self.close();
+        self.go_on();
+    }
+
+    /// Starts a journal behind another one, and again where the disk refuses.
+    fn go_on(&mut self) {
+        while let Err(error) = self.start() {
+            assert!(matches!(error, StartError::Recovery(RecoveryError::Io { .. })), "{error}");
+            if self.machine.borrow().is_off() {
+                return;
+            }
+            self.close();
+        }
+    }
+
+    /// The journal ends by itself.
+    pub(super) fn close(&mut self) {
+        self.journal = None;
+        self.machine.borrow_mut().close();
+    }
+
     /// Publishes some messages, as far as nobody is in the way.
     pub(super) fn publish(&mut self, count: u64) {
         for _ in 0..count {
             let offset = self.publisher.offset();
-            if self.publisher.try_publish(timestamp_ns(offset), &payload(offset)[..]).is_err() {
+            let (timestamp_ns, payload) = (timestamp_ns(offset), payload(offset));
+            let publish =
+                |publisher: &mut Writer| publisher.try_publish(timestamp_ns, &payload[..]);
+            if self.deaths != 0 && self.random.one_in(self.deaths) {
+                // Short messages take few stores, those of several blocks thousands.
+                let most = if self.random.one_in(2) { 40 } else { 15_000 };
+                let stores = self.random.below(most);
+                kill::after(stores, || publish(&mut self.publisher));
+                self.publisher = new_publisher(&self.ring, &self.pages, &self.cursors);
+            } else if publish(&mut self.publisher).is_err() {
                 return;
             }
         }
     }
 
     pub(super) fn poll(&mut self) -> Result<usize, Fault> {
-        self.now += STEP;
-        self.journal.as_mut().expect("it was started").poll(self.now)
+        let is_failing = self.state() == JournalState::Failing;
+        self.now += if is_failing { PAUSE } else { STEP };
+        let work = self.journal.as_mut().expect("it was started").poll(self.now);
+        let durable = self.durable_offset();
+        assert!(durable >= self.acknowledged, "it only grows: {durable}");
+        self.acknowledged = durable;
+        work
     }
 
     /// A step of a run that goes on until the power is cut, or `end` was published.
@@ -86,18 +152,34 @@ impl World {
             let count = if self.random.one_in(4) { 400 } else { self.random.below(20) };
             self.publish(count.min(end - self.publisher.offset()));
         }
-        self.poll().map(drop)
+        self.poll()?;
+        if self.recycles {
+            self.recycle();
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest segment, if no recovery needs it.
+    fn recycle(&mut self) {
+        let firsts = self.machine.borrow().firsts();
+        let told = self.journal.as_ref().map_or(0, Journal::told);
+        if let [first, next, ..] = firsts[..]
+            && block_start(next) < told
+        {
+            FaultyDisk::new(&self.machine).remove(first).expect("it is there");
+        }
     }
 
     /// Polls until everything is on disk, or the power goes.
     pub(super) fn settle(&mut self) -> Result<(), Fault> {
         self.journal.as_mut().expect("it was started").settle();
         for _ in 0..1_000_000 {
+            // The first look finds what was published since the last.
+            self.poll()?;
             let is_settled = self.journal.as_ref().is_some_and(Journal::is_settled);
             if is_settled || self.machine.borrow().is_off() {
                 return Ok(());
             }
-            self.poll()?;
         }
         panic!("it never settles: {:?}", self.journal);
     }
@@ -107,14 +189,37 @@ impl World {
         self.pages.journal.load(pages::journal::DURABLE_OFFSET, Ordering::Acquire)
     }
 
-    pub(super) fn recover(&self) -> Recovered<usize> {
-        recover(&mut FaultyDisk::new(&self.machine), LOG_ID).expect("it can be recovered")
+    pub(super) fn state(&self) -> JournalState {
+        JournalState::from_code(self.page(pages::journal::STATE))
     }
 
-    /// Fails unless what is on disk is a prefix of what was published, and returns its length.
-    pub(super) fn check(&self) -> u64 {
-        let recovered = self.recover();
+    /// A word of the journal's page.
+    pub(super) fn page(&self, field: u64) -> u64 {
+        self.pages.journal.load(field, Ordering::Relaxed)
+    }
+
+    /// Fails when the publisher went on without the journal, if only once.
+    pub(super) fn assert_never_evicted(&self) {
+        let evictions = self.pages.publisher.load(pages::publisher::EVICTIONS, Ordering::Relaxed);
+        assert_eq!(evictions, 0);
+    }
+
+    pub(super) fn try_recover(&self) -> Result<Recovered<usize>, RecoveryError> {
+        let recovered = recover(&mut FaultyDisk::new(&self.machine), LOG_ID);
         self.machine.borrow_mut().unlock();
+        recovered
+    }
+
+    /// Offset at which the journal ends.
+    fn end(&self) -> u64 {
+        let recovered = self.try_recover().expect("it can be recovered");
+        recovered.last.map_or(0, |last| last.end().offset)
+    }
+
+    /// Fails unless what is on disk is a part of what was published, from its beginning on unless
+    /// segments were removed, and returns the offset at which it ends.
+    pub(super) fn check(&self) -> u64 {
+        let recovered = self.try_recover().expect("it can be recovered");
         let Some(last) = &recovered.last else { return 0 };
         let end = last.end();
         assert!(end.offset <= self.publisher.offset());
@@ -123,7 +228,8 @@ impl World {
         let mut buffer = BlockBuffer::new(blocks).expect("memory");
         let mut disk = FaultyDisk::new(&self.machine);
         let segments: Vec<_> = disk.segments().expect("names").into_iter().rev().collect();
-        for number in 0..=last.number {
+        let oldest = segments.last().copied().expect("there is a segment");
+        for number in oldest..=last.number {
             // The newest segment that has it.
             let found = segments.iter().any(|first| {
                 if number < *first || number >= first + disk.segment_blocks() {
@@ -138,27 +244,36 @@ impl World {
             });
             assert!(found, "block {number} of {} is not there", last.number);
         }
-        let from = Start { position: 0, offset: 0, due: None, joining: false };
+        let from =
+            Start { position: block_start(oldest), offset: 0, due: None, joining: oldest > 0 };
         let mut reader = Reader::copied(buffer.ring().clone(), from);
-        let mut offset = 0;
+        let mut due = (oldest == 0).then_some(0);
         loop {
             match reader.peek().expect("nobody writes to it") {
                 Some(Frame::Message(message)) => {
+                    let offset = due.unwrap_or(message.offset);
                     assert_eq!(
                         (message.offset, message.timestamp_ns),
                         (offset, timestamp_ns(offset))
                     );
-                    assert_eq!(message.payload, payload(offset), "message {offset}");
-                    offset += 1;
+                    assert!(message.payload == payload(offset), "message {offset}");
+                    due = Some(offset + 1);
                 }
                 Some(frame) => panic!("{frame:?}"),
                 None => break,
             }
             reader.consume();
         }
-        assert_eq!(offset, end.offset);
-        offset
+        assert_eq!(due.unwrap_or(end.offset), end.offset);
+        end.offset
     }
+}
+
+/// A publisher, after the one before it if there was one.
+fn new_publisher(ring: &Ring, pages: &Pages, cursors: &Memory) -> Writer {
+    let reserved = pages.publisher.load(pages::publisher::RESERVED, Ordering::Acquire);
+    let gate = Gate::new(pages.clone(), cursors.clone(), RING_BYTES, reserved);
+    take_over(ring.clone(), gate, None, LOG_ID).expect("a sound log")
 }
 
 fn timestamp_ns(offset: u64) -> u64 {

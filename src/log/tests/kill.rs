@@ -35,7 +35,7 @@ pub(in crate::log) fn spend(bulk: bool) {
 }
 
 /// Runs `act` for `stores` stores at most. `None` when it was killed.
-pub(super) fn after<T>(stores: u64, act: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn after<T>(stores: u64, act: impl FnOnce() -> T) -> Option<T> {
     FUEL.set(Fuel { left: Some(stores), ..Fuel::default() });
     let result = catch_unwind(AssertUnwindSafe(act));
     FUEL.set(Fuel::default());

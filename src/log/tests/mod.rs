@@ -6,7 +6,7 @@ mod frames;
 mod gating;
 mod harness;
 mod hostile;
-pub(super) mod kill;
+pub(crate) mod kill;
 mod model;
 mod overrun;
 mod reading;

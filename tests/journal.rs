@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tickcast::runtime::{Agent, Core, IdleStrategy};
 use tickcast::{
-    DurableError, Event, Journal, JournalError, JournalState, Message, PublishError, Publisher, Replay, Speed,
-    StartAt, SyncPolicy, Topic, Until,
+    DurableError, Event, Journal, JournalError, JournalState, Message, PublishError, Publisher,
+    Replay, Speed, StartAt, SyncPolicy, Topic, Until,
 };
 
 use common::audit::{Audit, timestamp_of};

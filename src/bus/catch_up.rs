@@ -9,12 +9,12 @@ use crate::bus::topic::Topic;
 use crate::journal::is_gating;
 use crate::journal::topic_dir::TopicDir;
 use crate::journal::track::Loader;
-use crate::log::block::is_edge;
+use crate::log::block::{block_of, block_start, is_edge};
 use crate::log::copy::Stall;
 use crate::log::lane::{Lane, StartAt, Stop};
 use crate::log::memory::Memory;
-use crate::log::pages::{Pages, journal};
-use crate::log::reader::{Frame, Reader};
+use crate::log::pages::{self, Pages, journal};
+use crate::log::reader::{Frame, Reader, Start};
 use crate::sync::Ordering;
 
 /// The files of a partition's journal, as a subscriber reads them.
@@ -56,8 +56,13 @@ impl CatchUp {
     /// A reader of the files that starts at `start_at`; `None` when there is nothing in them, or nothing
     /// that can be read.
     pub(crate) fn reader(&mut self, start_at: StartAt) -> Option<Reader> {
-        let opened =
-            self.loader.start(start_at).and_then(|start| Ok(start.zip(Some(Loader::buffer()?))));
+        let found = self.loader.start(start_at, self.written());
+        let opened = found.and_then(|start| {
+            // A journal that has only begun will write what its cursor keeps in the ring.
+            let start =
+                start.or_else(|| is_gating(&self.pages).then(|| self.start_at_cursor(start_at)));
+            Ok(start.zip(Some(Loader::buffer()?)))
+        });
         match opened {
             Ok(opened) => opened
                 .map(|(start, buffer)| Reader::buffered(buffer, start, self.message_bytes_max)),
@@ -66,6 +71,15 @@ impl CatchUp {
                 None
             }
         }
+    }
+
+    fn start_at_cursor(&self, start_at: StartAt) -> Start {
+        let cursor = self.pages.journal.load(pages::cursor::POSITION, Ordering::Acquire);
+        let due = match start_at {
+            StartAt::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        Start { position: block_start(block_of(cursor)), offset: 0, due, joining: true }
     }
 
     /// Goes past the messages before the first whose timestamp is at or behind `time_ns`.
@@ -95,7 +109,7 @@ impl CatchUp {
         }
         // Before the files are looked at, so that what they do not have then is not there.
         let is_gating = is_gating(&self.pages);
-        let written = self.pages.journal.load(journal::WRITTEN, Ordering::Acquire);
+        let written = self.written();
         match self.loader.load(&mut lane.reader, written) {
             Ok(true) => return Ok(true),
             Ok(false) => {}
@@ -106,6 +120,11 @@ impl CatchUp {
         }
         // The ring has gone past. A journal that is waited for has it in its files, or soon has.
         if is_gating { Ok(false) } else { lane.recover(Stall::Overrun) }
+    }
+
+    /// Up to where the files have the log.
+    fn written(&self) -> u64 {
+        self.pages.journal.load(journal::WRITTEN, Ordering::Acquire)
     }
 
     /// Lets `lane`, which was overrun in the ring, go on with the files.

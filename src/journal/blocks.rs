@@ -149,12 +149,13 @@ impl Blocks {
         Ok(None)
     }
 
-    /// The last block whose header is `before` the place that is looked for, or else the first block
-    /// that is there. The headers from some block on are not `before` it, and those up to that are.
+    /// The last block below `end` whose header is `before` the place that is looked for, or else the
+    /// first block that is there. The headers from some block on are not `before` it, and those up to that are.
     ///
     /// At most one read for each halving, but for blocks that cannot be read.
     pub(crate) fn find(
         &mut self,
+        end: u64,
         before: impl Fn(&BlockHeader) -> bool,
     ) -> io::Result<Option<u64>> {
         let places: Vec<(u64, u64)> = self.places();
@@ -176,8 +177,10 @@ impl Blocks {
             // A header that cannot be read decides nothing: the next older one does. Where only a part
             // is written it is most likely not written yet.
             let header = loop {
-                match self.header(number_of(probe)) {
+                let number = number_of(probe);
+                match if number < end { self.header(number) } else { Ok(None) } {
                     Ok(Some(header)) => break Some(header),
+                    _ if number >= end => break None,
                     _ if probe == low || probe >= count - begun => break None,
                     _ => probe -= 1,
                 }
@@ -194,7 +197,8 @@ impl Blocks {
             Some(number) => Ok(Some(number)),
             None => match self.first() {
                 None => Ok(None),
-                Some(first) if self.header(first)?.is_some() => Ok(Some(first)),
+                // It will be there.
+                Some(first) if first >= end || self.header(first)?.is_some() => Ok(Some(first)),
                 Some(first) => self.next_behind(first),
             },
         }

@@ -48,7 +48,7 @@ pub use error::JournalError;
 pub use pace::Speed;
 pub use recorder::{Journal, JournalBuilder};
 pub use replay::{Replay, ReplayCounters, ReplayError, Until};
-pub use status::JournalState;
 pub(crate) use restore::restore;
+pub use status::JournalState;
 pub(crate) use status::is_gating;
 pub use writer::SyncPolicy;

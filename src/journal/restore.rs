@@ -51,8 +51,12 @@ fn restore_partition(dir: &TopicDir, partition: u32) -> Result<Beginning, Journa
         );
     }
     let position = recovered.last.as_ref().map_or(0, |last| last.end().position);
-    seal(&mut disk, log_id, &mut recovered, Then::Next)
-        .map_err(|source| JournalError::Io { path: path(), partition, position, source })?;
+    seal(&mut disk, log_id, &mut recovered, Then::Next).map_err(|source| JournalError::Io {
+        path: path(),
+        partition,
+        position,
+        source,
+    })?;
     let Some(last) = &recovered.last else { return Ok(Beginning::default()) };
     let resume = &last.tail.resume;
     Ok(Beginning {

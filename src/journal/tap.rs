@@ -107,9 +107,6 @@ impl Tap {
                 let what = "a message that is another one than was journaled at its place";
                 return Err(Damaged::new(from.position, what));
             }
-        } else if seek::is_gone(&ring, &pages.publisher, number) {
-            seat.leave();
-            return Ok(None);
         }
         Ok(Some(Tap { ring, seat, tail, epoch }))
     }

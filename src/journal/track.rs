@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::journal::blocks::Blocks;
-use crate::log::block::{block_of, block_start, is_edge};
+use crate::log::block::{BLOCK_BYTES, block_of, block_start, is_edge};
 use crate::log::copy::Stall;
 use crate::log::lane::StartAt;
 use crate::log::reader::{End, Frame, RawMessage, Reader, Start};
@@ -44,15 +44,17 @@ impl Loader {
         BlockBuffer::new(LOAD_BLOCKS)
     }
 
-    /// Where a reader starts that is to find `start_at`: then messages are to be passed over by time
-    /// alone. `None` when there is nothing in the files.
-    pub(crate) fn start(&mut self, start_at: StartAt) -> io::Result<Option<Start>> {
-        let blocks = &mut self.blocks;
+    /// Where a reader starts that is to find `start_at` in what lies before `limit`: then messages are to
+    /// be passed over by time alone. `None` when there is nothing in the files.
+    pub(crate) fn start(&mut self, start_at: StartAt, limit: u64) -> io::Result<Option<Start>> {
+        let (blocks, end) = (&mut self.blocks, limit.div_ceil(BLOCK_BYTES));
         let found = match start_at {
-            StartAt::Earliest => blocks.find(|_| false)?,
-            StartAt::Offset(offset) => blocks.find(|header| header.first_offset < offset)?,
-            StartAt::Time(time_ns) => blocks.find(|header| header.timestamp_max_ns < time_ns)?,
-            StartAt::Live => blocks.find(|_| true)?,
+            StartAt::Earliest => blocks.find(end, |_| false)?,
+            StartAt::Offset(offset) => blocks.find(end, |header| header.first_offset < offset)?,
+            StartAt::Time(time_ns) => {
+                blocks.find(end, |header| header.timestamp_max_ns < time_ns)?
+            }
+            StartAt::Live => blocks.find(end, |_| true)?,
         };
         let due = match start_at {
             StartAt::Offset(offset) => Some(offset),
@@ -149,7 +151,7 @@ impl Track {
         message_bytes_max: u64,
     ) -> io::Result<Option<Track>> {
         let mut loader = Loader::new(blocks);
-        let Some(start) = loader.start(start_at)? else { return Ok(None) };
+        let Some(start) = loader.start(start_at, u64::MAX)? else { return Ok(None) };
         let reader = Reader::buffered(Loader::buffer()?, start, message_bytes_max);
         let mut track = Track { loader, reader };
         match start_at {

@@ -82,13 +82,6 @@ pub(crate) fn newest_live(ring: &Ring, publisher: &Memory) -> Result<(Option<u64
     }
 }
 
-/// Whether the place of block `number` was or may be taken for a later one.
-#[cfg(not(loom))]
-pub(crate) fn is_gone(ring: &Ring, publisher: &Memory, number: u64) -> bool {
-    let reserved = publisher.load(pages::publisher::RESERVED, Ordering::Acquire);
-    reserved.saturating_sub(ring.bytes_len()) > block_start(number)
-}
-
 /// The oldest block that is still there, below `reserved`.
 pub(crate) fn earliest(ring: &Ring, reserved: u64) -> Option<u64> {
     let end = block_of(reserved);

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tickcast::runtime::{Agent, Core, IdleStrategy};
 use tickcast::{
-    DurableError, Event, Journal, JournalError, JournalState, Message, PublishError, Publisher,
-    Replay, Speed, StartAt, SyncPolicy, Topic, Until,
+    DurableError, Event, Journal, JournalError, JournalState, LossCause, Message, NoticeKind,
+    PublishError, Publisher, Replay, Speed, StartAt, SyncPolicy, Topic, Until,
 };
 
 use common::audit::{Audit, timestamp_of};
@@ -386,4 +386,74 @@ fn a_late_joiner_knows_what_was_there_before_it_came() {
             assert_eq!((audit.messages, audit.lost), (BEFORE + AFTER - first, 0));
         }
     });
+}
+
+/// A journal that was given up is started again: it goes on with what the ring still holds, and whoever
+/// reads it is told exactly what is missing. Also where its last block is full to the last line.
+#[test]
+fn what_the_ring_went_past_is_told_as_lost() {
+    /// Messages of one line in a block.
+    const BLOCK: u64 = 1022;
+    let bus = TestBus::new();
+    let topic = bus.topic("ticks").ring_bytes(RING_BYTES).create().expect("a topic");
+    let files = tempfile::tempdir().expect("a directory");
+    let mut publisher = topic.publisher(0).expect("the only one");
+    // As far as nobody is in the way.
+    let mut publish = |end: u64| {
+        for offset in publisher.next_offset()..end {
+            if publisher.try_publish(offset, &[offset; 6]).is_err() {
+                break;
+            }
+        }
+        publisher.next_offset()
+    };
+    let (mut held, mut lost, mut end) = (Vec::new(), Vec::new(), 0);
+    publish(1);
+    for life in 0..8 {
+        let settings = topic.journal(files.path()).segment_bytes(SEGMENT_BYTES);
+        let mut journal = settings.give_up_after(Duration::from_millis(20)).open().expect("open");
+        // Where it goes on, a small ring's worth behind the end.
+        let stat = &topic.stat().expect("readable").partitions[0];
+        let from = stat.journal.as_ref().expect("it runs").written_offset;
+        if life > 0 {
+            assert!(from > end, "the ring went past {end}");
+            lost.push((end, from - 1));
+        }
+        end = from.max(stat.next_offset).next_multiple_of(BLOCK) + [0, 1, 700][life % 3];
+        held.push((from, end));
+        while publish(end) < end {
+            journal.poll();
+            assert_eq!(journal.failures().collect::<Vec<_>>(), []);
+        }
+        let lag = || topic.stat().expect("readable").partitions[0].journal.as_ref().map(|it| it.lag);
+        while lag() != Some(0) {
+            journal.poll();
+            assert_eq!(journal.failures().collect::<Vec<_>>(), []);
+            thread::sleep(Duration::from_millis(1));
+        }
+        drop(journal);
+        // Until it holds the publisher up no more.
+        while publish(end + 60_000) < end + 60_000 {}
+    }
+    assert!(held.iter().any(|(_, end)| end % BLOCK == 0));
+    let dir = files.path().join("ticks");
+    let mut losses = Vec::new();
+    let mut due = 0;
+    let counters = Replay::open(&dir).expect("a journal").run(|event| match event {
+        Event::Message(message) => {
+            assert_eq!(message.offset, due);
+            assert_eq!(message.read(), Ok(&[due; 6]));
+            due += 1;
+        }
+        Event::Notice(notice) => {
+            let NoticeKind::Lost { from, to, cause } = notice.kind else { panic!("{notice}") };
+            assert_eq!((from, cause), (due, LossCause::Journal));
+            losses.push((from, to));
+            due = to + 1;
+        }
+    });
+    let counters = counters.expect("readable");
+    assert_eq!((losses, due, counters.holes), (lost.clone(), end, 0));
+    let lost: u64 = lost.iter().map(|(from, to)| to - from + 1).sum();
+    assert_eq!((counters.lost, counters.messages), (lost, end - lost));
 }

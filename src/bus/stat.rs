@@ -74,6 +74,8 @@ pub struct JournalStat {
     pub durable_offset: u64,
     /// Messages that are not written yet.
     pub lag: u64,
+    /// Messages that are in the log and not in the journal: the ring went on without it.
+    pub lost: u64,
     /// How often the disk has refused something.
     pub errors: u64,
     /// What it said last.
@@ -184,6 +186,7 @@ impl JournalStat {
             written_offset,
             durable_offset: field(journal::DURABLE_OFFSET),
             lag: next_offset.saturating_sub(written_offset),
+            lost: field(journal::LOST),
             errors: field(journal::ERRORS),
             last_error: error.map(|code| io::Error::from_raw_os_error(code).to_string()),
             path: journal_path(&pages.journal),

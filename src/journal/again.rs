@@ -59,11 +59,18 @@ fn write_again<D: Disk>(
             let verdict = buffer.examine(number, log_id);
             if !matches!(verdict, Verdict::Sound(Sound { checkpoint, .. }) if checkpoint.used_bytes == used)
             {
+                if part.bytes > 0 || next < u64::MAX {
+                    break;
+                }
                 let what = "it is not what it was a moment ago";
                 return Err(RecoveryError::Damaged { position, durable: durable.position, what });
             }
             part.bytes += used.next_multiple_of(PAGE_BYTES);
             number += 1;
+        }
+        if number == from {
+            // The log goes on there: the ring went past what is between.
+            number = next;
         }
         write(disk, segment, block_start(from - first), part).map_err(io(block_start(from)))?;
     }

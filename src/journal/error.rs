@@ -83,10 +83,10 @@ pub enum JournalError {
         /// The offset that the next message gets.
         next: u64,
     },
-    /// The ring went on without the journal.
+    /// The ring has neither what comes next in the journal nor anything behind it.
     #[error(
-        "partition {partition} of {}: the ring no longer holds message {offset}, which the journal \
-         would go on with",
+        "partition {partition} of {}: the ring does not go on behind message {offset}, where the \
+         journal ends: it is another topic's, or damaged",
         path.display()
     )]
     Missed {

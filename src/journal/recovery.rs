@@ -16,11 +16,14 @@ use thiserror::Error;
 use zerocopy::IntoBytes;
 
 use crate::journal::disk::{Disk, PAGE_BYTES, Part};
+use crate::journal::seal::{JUMP_BYTES, jump_of};
 use crate::journal::tap::Place;
 use crate::log::block::{BLOCK_BYTES, BLOCK_HEADER_BYTES, LogId, block_of, block_start};
+use crate::log::frame::{CommitWord, HEADER_BYTES, Kind};
 use crate::log::memory::WORD_BYTES;
 use crate::log::segment::{BlockBuffer, Checkpoint, Line, SLOT_BYTES, SLOTS_AT, Sound, Verdict};
 use crate::log::walk::Tail;
+use crate::sync::Ordering;
 
 /// Segments that the requests of a killed writer can be about: the one that it wrote to, the one
 /// before it and the one that it had made ready.
@@ -60,6 +63,9 @@ pub(crate) struct Last<S> {
     pub(crate) epoch: u64,
     /// A newer checkpoint of it does not hold.
     pub(crate) is_cut: bool,
+    /// The block in which the log goes on, where the ring went past the next one; `None` once it was
+    /// looked for there.
+    pub(crate) jump: Option<u64>,
 }
 
 impl<S> Last<S> {
@@ -117,10 +123,16 @@ pub(crate) fn recover<D: Disk>(
         }
         let block = match files.follow(number, read.found, last.as_ref(), &mut known) {
             Ok(block) => block,
-            Err(what) if position < durable => {
-                return Err(RecoveryError::Damaged { position, durable, what });
-            }
-            Err(_) => break,
+            Err(what) => match last.as_mut().and_then(|last| last.jump.take()) {
+                Some(jump) => {
+                    number = jump;
+                    continue;
+                }
+                None if position < durable => {
+                    return Err(RecoveryError::Damaged { position, durable, what });
+                }
+                None => break,
+            },
         };
         let is_end = block.is_cut || block.end().position < end;
         if is_end && block.end().position < durable {
@@ -135,6 +147,10 @@ pub(crate) fn recover<D: Disk>(
             break;
         }
         number += 1;
+    }
+    if let Some(last) = &last {
+        // Its place may have been another block's since.
+        files.read(last.number, Some(last.first))?;
     }
     let end = last.as_ref().map_or(known, Last::end);
     let cut = (claimed > end.position).then_some(Cut { from: end, to: claimed });
@@ -268,10 +284,14 @@ impl<'a, D: Disk> Files<'a, D> {
         durable: &mut Place,
     ) -> Result<Last<D::Segment>, &'static str> {
         let (Sound { header, checkpoint, is_cut }, segment, first) = found?;
-        if before.is_some_and(|before| {
-            header.first_offset != before.end().offset || header.epoch < before.epoch
-        }) {
-            return Err("it does not follow the block before");
+        if let Some(before) = before {
+            let due = before.end().offset;
+            // Behind what the ring went past, messages may be missing.
+            let is_due = header.first_offset == due
+                || (number > before.number + 1 && header.first_offset > due);
+            if !is_due || header.epoch < before.epoch {
+                return Err("it does not follow the block before");
+            }
         }
         let mut tail = Tail::at_block(number, &header);
         let lines = self.buffer.ring().lines();
@@ -287,7 +307,26 @@ impl<'a, D: Disk> Files<'a, D> {
         if walked.is_err() || walk(u64::MAX).is_err() || tail.resume.position != end {
             return Err("its checkpoint holds, and its frames do not end where that says");
         }
-        Ok(Last { segment, first, number, checkpoint, tail, epoch: header.epoch, is_cut })
+        let jump = self.jump(number, end);
+        Ok(Last { segment, first, number, checkpoint, tail, epoch: header.epoch, is_cut, jump })
+    }
+
+    /// The block in which the log goes on behind block `number`, if that one says so: its frames, up to
+    /// `end`, were walked over.
+    fn jump(&self, number: u64, end: u64) -> Option<u64> {
+        let lines = self.buffer.ring().lines();
+        let mut position = block_start(number) + BLOCK_HEADER_BYTES;
+        let mut jump = None;
+        while position < end {
+            let word = CommitWord(lines.load(position, Ordering::Relaxed));
+            if word.kind() == Some(Kind::Control) && word.length() == JUMP_BYTES {
+                let mut payload = [0; (JUMP_BYTES / WORD_BYTES) as usize];
+                lines.load_words(position + HEADER_BYTES, &mut payload);
+                jump = jump_of(payload.as_bytes()).map(block_of).filter(|next| *next > number);
+            }
+            position += word.span();
+        }
+        jump
     }
 
     fn fill(

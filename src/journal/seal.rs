@@ -22,7 +22,8 @@ use crate::log::walk::Tail;
 /// Begins the payload of a control frame that says where the log goes on: its position follows.
 pub(crate) const JUMP: u64 = u64::from_le_bytes(*b"TICKJUMP");
 
-const JUMP_BYTES: u64 = 16;
+/// Bytes of that payload.
+pub(crate) const JUMP_BYTES: u64 = 16;
 
 /// The position that a control frame of a journal says.
 pub(crate) fn jump_of(payload: &[u8]) -> Option<u64> {

@@ -7,12 +7,13 @@ use thiserror::Error;
 
 use crate::journal::again::recover_to_go_on;
 use crate::journal::disk::Disk;
-use crate::journal::recovery::{Cut, Recovered, RecoveryError};
+use crate::journal::recovery::{Cut, Last, Recovered, RecoveryError};
+use crate::journal::seal::{Then, seal};
 use crate::journal::stage::Stage;
 use crate::journal::status::Status;
-use crate::journal::tap::Tap;
+use crate::journal::tap::{Place, Tap};
 use crate::journal::writer::{Begin, SyncPolicy, Writer};
-use crate::log::block::LogId;
+use crate::log::block::{LogId, block_of};
 use crate::log::pages::Pages;
 use crate::log::ring::Ring;
 use crate::log::walk::Damaged;
@@ -26,8 +27,8 @@ pub(crate) enum StartError {
     Damaged(#[from] Damaged),
     #[error("cannot set memory aside for the journal: {0}")]
     Memory(#[from] io::Error),
-    /// What comes next was overwritten.
-    #[error("the ring no longer holds message {offset}, which the journal would go on with")]
+    /// The ring has neither what comes next nor anything behind it.
+    #[error("the ring does not go on behind message {offset}, where the journal ends")]
     Missed { offset: u64 },
 }
 
@@ -41,29 +42,58 @@ pub(crate) fn start<D: Disk>(
     log_id: LogId,
     policy: SyncPolicy,
 ) -> Result<(Writer<D>, Option<Cut>), StartError> {
-    let recovered = recover_to_go_on(&mut disk, log_id)?;
-    let Recovered { last, durable, told, sequence, cut, buffer, .. } = recovered;
+    let mut recovered = recover_to_go_on(&mut disk, log_id)?;
     let mut stage = Stage::new()?;
     let status = Status::new(pages.journal.clone());
-    let (tap, begin) = match last {
+    let end = recovered.last.as_ref().map(Last::end);
+    let resumed = end.map(|end| Tap::resume(ring.clone(), pages, end)).transpose()?.flatten();
+    let (tap, begin) = match resumed {
         None => {
             let tap = Tap::begin(ring, pages)?;
-            let end = tap.committed();
-            let told = end.position;
-            (tap, Begin { segment: None, end, durable: end, told, sequence })
+            let from = tap.committed();
+            let mut durable = from;
+            if let Some(end) = end {
+                durable = go_past(&mut disk, log_id, &mut recovered, end, from)?;
+                status.add_lost(from.offset - end.offset);
+            }
+            let (sequence, told) = (recovered.sequence, durable.position);
+            (tap, Begin { segment: None, end: from, durable, told, sequence })
         }
-        Some(last) => {
+        Some(tap) => {
+            let Recovered { last, durable, told, sequence, buffer, .. } = &recovered;
+            let last = last.as_ref().expect("it was resumed behind it");
             let end = last.end();
-            let Some(tap) = Tap::resume(ring, pages, end)? else {
-                return Err(StartError::Missed { offset: end.offset });
-            };
             // The cursor that a killed journal left may be behind what is durable by now, and the
             // publisher in wait for that.
             tap.release(end);
-            stage.resume(&buffer, last.number, &last.checkpoint);
-            let segment = Some((last.segment, last.first));
+            stage.resume(buffer, last.number, &last.checkpoint);
+            let segment = Some((last.segment.clone(), last.first));
+            let (durable, told, sequence) = (*durable, *told, *sequence);
             (tap, Begin { segment, end, durable, told, sequence })
         }
     };
-    Ok((Writer::new(disk, tap, status, policy, stage, begin), cut))
+    Ok((Writer::new(disk, tap, status, policy, stage, begin), recovered.cut))
+}
+
+/// The ring has gone past `end`, where the files end, and has the log from `from` on: the files say so.
+/// Returns where they end then.
+fn go_past<D: Disk>(
+    disk: &mut D,
+    log_id: LogId,
+    recovered: &mut Recovered<D::Segment>,
+    end: Place,
+    from: Place,
+) -> Result<Place, StartError> {
+    let number = block_of(from.position);
+    if number <= block_of(end.position) || from.offset < end.offset {
+        return Err(StartError::Missed { offset: end.offset });
+    }
+    log::error!(
+        "the ring went on without the journal: messages {} to {} are not in it",
+        end.offset,
+        from.offset
+    );
+    seal(disk, log_id, recovered, Then::At(number))
+        .map_err(|source| RecoveryError::Io { position: end.position, source })?;
+    Ok(recovered.durable)
 }

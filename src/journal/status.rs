@@ -115,6 +115,11 @@ impl Status {
         self.set(journal::ERRORS, self.get(journal::ERRORS) + 1);
     }
 
+    /// Messages that are in the log and not in the journal.
+    pub(crate) fn add_lost(&self, count: u64) {
+        self.set(journal::LOST, self.get(journal::LOST) + count);
+    }
+
     fn get(&self, field: u64) -> u64 {
         self.page.load(field, Ordering::Relaxed)
     }

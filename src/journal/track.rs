@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::journal::blocks::Blocks;
+use crate::journal::seal::jump_of;
 use crate::log::block::{BLOCK_BYTES, block_of, block_start, is_edge};
 use crate::log::copy::Stall;
 use crate::log::lane::StartAt;
@@ -180,7 +181,14 @@ impl Track {
     pub(crate) fn ready(&mut self) -> io::Result<bool> {
         loop {
             match self.reader.peek() {
-                Ok(Some(Frame::Control { .. })) => self.reader.consume(),
+                Ok(Some(Frame::Control { payload })) => {
+                    let jump = jump_of(payload);
+                    self.reader.consume();
+                    // The log goes on further on, where the ring went past the journal.
+                    if let Some(jump) = jump.filter(|jump| *jump > self.reader.position()) {
+                        self.reader.restart(block_of(jump));
+                    }
+                }
                 Ok(Some(_)) => return Ok(true),
                 Ok(None) => {
                     if !self.loader.load(&mut self.reader, u64::MAX)? {

@@ -92,6 +92,8 @@ pub(crate) struct Begin<S> {
 pub(crate) struct Writer<D: Disk> {
     disk: D,
     tap: Tap,
+    /// Position that this journal goes on with.
+    begun: u64,
     policy: SyncPolicy,
     /// Everything is to be made durable at once, whatever the policy says.
     is_settling: bool,
@@ -190,6 +192,7 @@ impl<D: Disk> Writer<D> {
         Writer {
             disk,
             tap,
+            begun: end.position,
             policy,
             is_settling: false,
             status,
@@ -380,7 +383,7 @@ impl<D: Disk> Writer<D> {
             return Ok(());
         }
         debug_assert!(self.chunks.is_empty(), "only a commit is flushed, and once it is written");
-        let number = block_of(self.durable.position);
+        let number = block_of(self.durable.position.max(self.begun));
         let segments = self.disk.segments().map_err(Fault::Flush)?;
         if is_first && !is_edge(self.durable.position) && segments.contains(&number) {
             // A fresh segment would take the name of the one that holds what is durable. Where there

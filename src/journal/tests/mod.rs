@@ -2,6 +2,8 @@
 //! between the steps.
 
 mod kill;
+mod media;
 mod power_cut;
 mod refusals;
+mod stage;
 mod world;

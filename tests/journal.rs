@@ -411,7 +411,7 @@ fn what_the_ring_went_past_is_told_as_lost() {
     publish(1);
     for life in 0..8 {
         let settings = topic.journal(files.path()).segment_bytes(SEGMENT_BYTES);
-        let mut journal = settings.give_up_after(Duration::from_millis(20)).open().expect("open");
+        let mut journal = settings.give_up_after(Duration::from_millis(300)).open().expect("open");
         // Where it goes on, a small ring's worth behind the end.
         let stat = &topic.stat().expect("readable").partitions[0];
         let from = stat.journal.as_ref().expect("it runs").written_offset;
@@ -425,7 +425,8 @@ fn what_the_ring_went_past_is_told_as_lost() {
             journal.poll();
             assert_eq!(journal.failures().collect::<Vec<_>>(), []);
         }
-        let lag = || topic.stat().expect("readable").partitions[0].journal.as_ref().map(|it| it.lag);
+        let lag =
+            || topic.stat().expect("readable").partitions[0].journal.as_ref().map(|it| it.lag);
         while lag() != Some(0) {
             journal.poll();
             assert_eq!(journal.failures().collect::<Vec<_>>(), []);

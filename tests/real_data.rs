@@ -6,7 +6,8 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tickcast::{Bus, Event, StartAt, Subscriber, Topic};
+use tickcast::runtime::{Core, IdleStrategy};
+use tickcast::{Bus, Event, Replay, StartAt, Subscriber, Topic};
 
 use common::TestBus;
 use common::child::{self, Child};
@@ -132,6 +133,40 @@ fn itch_messages_arrive_as_they_are() {
 #[test]
 fn captured_packets_arrive_as_they_are() {
     through_a_topic("omi", 20);
+}
+
+#[test]
+fn journaled_data_are_replayed_as_they_were() {
+    const ROUNDS: usize = 20;
+    for name in ["itch", "omi"] {
+        let expected = messages(name);
+        if expected.is_empty() {
+            common::skipped(format_args!("there is no {name} data in {}", data().display()));
+            continue;
+        }
+        let bus = TestBus::new();
+        let topic = bus.topic(name).ring_bytes(256 << 10).create().expect("a topic");
+        let files = tempfile::tempdir().expect("a directory");
+        let journal = topic.journal(files.path()).segment_bytes(1 << 20).open();
+        let core = Core::builder("journal").idle(IdleStrategy::back_off());
+        let core = core.agent(Box::new(journal.expect("a journal"))).start().expect("a thread");
+        let mut publisher = topic.publisher(0).expect("the first");
+        for _ in 0..ROUNDS {
+            for (at, message) in expected.iter().enumerate() {
+                publisher.publish(at as u64, &message[..]).expect("the bus lives");
+            }
+        }
+        core.stop().expect("no agent panics");
+        let mut rest = (0..ROUNDS).flat_map(|_| expected.iter().enumerate());
+        let replay = Replay::open(files.path().join(name)).expect("a journal");
+        let counters = replay.run(|event| {
+            let Event::Message(message) = event else { panic!("{event:?}") };
+            let (at, expected) = rest.next().expect("no more than were published");
+            assert_eq!(message.timestamp_ns, at as u64);
+            assert!(message.payload == expected, "message {}", message.offset);
+        });
+        assert_eq!(counters.expect("readable").messages as usize, ROUNDS * expected.len());
+    }
 }
 
 #[test]

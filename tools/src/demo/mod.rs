@@ -1,5 +1,5 @@
 //! `tickcast demo`: plays market data to two subscribers in this process and three in processes of
-//! their own, verifies what each got, and measures. Change here what the demonstration consists of.
+//! their own, journals and replays them, verifies what each got, and measures. Change here what the demonstration consists of.
 
 mod checksum;
 mod child;
@@ -8,6 +8,7 @@ mod order_flow;
 mod places;
 mod player;
 mod received;
+mod recording;
 mod subscription;
 mod table;
 mod tape;
@@ -32,6 +33,7 @@ use latency::Distribution;
 use places::{Places, strategy};
 use player::{Performance, Player, RATE_PER_S};
 use received::{Outcome, Played};
+use recording::Recording;
 use subscription::{End, Subscription};
 use table::{Row, Table, grouped};
 use tape::Tape;
@@ -99,6 +101,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (performance, outcomes) = play(options, &tape, &topic, &places, &mut peers, &interrupt)?;
     drop(peers);
     drop(topic);
+    let recording = recording::record(&bus.0, &tape, &interrupt)?;
     drop(bus);
 
     let after = half_handoff(&interrupt)?;
@@ -123,7 +126,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         threads: THREADS,
         cores: places.cores,
     };
-    conclude(&table)
+    conclude(&table, &recording)
 }
 
 /// Plays a subscriber in a process of its own; what [`SUBSCRIBER_COMMAND`] runs.
@@ -302,10 +305,10 @@ fn introduce(tape: &Tape, places: &Places, options: &Options) -> Result<()> {
     lines().context("cannot print")
 }
 
-fn conclude(table: &Table) -> Result<()> {
+fn conclude(table: &Table, recording: &Recording) -> Result<()> {
     let program = env::args().next().unwrap_or_else(|| "tickcast".to_owned());
     let mut out = io::stdout().lock();
-    write!(out, "{table}")
+    write!(out, "{table}{recording}")
         .and_then(|()| {
             writeln!(
                 out,
@@ -314,7 +317,7 @@ fn conclude(table: &Table) -> Result<()> {
         })
         .context("cannot print")?;
     match table.failed() {
-        0 => Ok(()),
+        0 => recording.check(),
         failed => bail!("{failed} of {} subscribers FAILED", table.subscribers.len()),
     }
 }

@@ -118,7 +118,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 /// CRC-32C, bit by bit (RFC 3720, appendix B.4; polynomial 0x1edc6f41, reflected).
 fn crc32c(parts: &[&[u8]]) -> u32 {
     !parts.iter().copied().flatten().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ (crc & 1) * 0x82f6_3b78)
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ ((crc & 1) * 0x82f6_3b78))
     })
 }
 

@@ -19,6 +19,16 @@ use crate::log::walk::Damaged;
 use crate::shm::lock::Lock;
 use crate::sync::Ordering;
 
+/// Where messages come from, and what keeps them there.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) lane: Lane,
+    /// Of the lane's slot, where it has one.
+    pub(crate) lock: Option<Lock>,
+    /// The journal's files, where it may begin before what the ring holds.
+    pub(crate) catch_up: Option<CatchUp>,
+}
+
 /// A subscriber's end of one partition.
 #[derive(Debug)]
 pub(crate) struct Channel {
@@ -87,9 +97,7 @@ pub(crate) struct Polled {
 
 impl Channel {
     pub(crate) fn new(
-        lane: Lane,
-        lock: Option<Lock>,
-        catch_up: Option<CatchUp>,
+        Ends { lane, lock, catch_up }: Ends,
         origin: Origin,
         pages: &Pages,
         liveness: Liveness,

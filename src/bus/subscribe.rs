@@ -5,7 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::bus::catch_up::CatchUp;
-use crate::bus::channel::Channel;
+use crate::bus::channel::{Channel, Ends};
 use crate::bus::descriptor::{SlowSubscriber, WakeUp};
 use crate::bus::liveness::Liveness;
 use crate::bus::message::Origin;
@@ -286,9 +286,7 @@ impl SubscriberBuilder {
             catch_up.pass_before(&mut lane, time_ns).map_err(|stop| failed(stop.into()))?;
         }
         let channel = Channel::new(
-            lane,
-            lock,
-            catch_up,
+            Ends { lane, lock, catch_up },
             origin,
             &pages,
             liveness,

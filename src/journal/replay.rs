@@ -69,7 +69,10 @@ struct Part {
     partition: Option<u32>,
 }
 
-struct Filter(Box<dyn FnMut(&[u8]) -> bool + Send>);
+/// Whether a payload is wanted.
+type Wants = dyn FnMut(&[u8]) -> bool + Send;
+
+struct Filter(Box<Wants>);
 
 impl std::fmt::Debug for Filter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

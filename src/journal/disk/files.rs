@@ -23,7 +23,8 @@ const LOOK_AGAIN: Duration = Duration::from_micros(50);
 pub(crate) enum Engine {
     /// By io_uring; where that is refused, as if it were the other.
     Uring,
-    /// By calls that wait for the disk, one by one.
+    /// By calls that wait for the disk, one by one: a test that they do.
+    #[cfg(test)]
     Blocking,
 }
 
@@ -54,6 +55,7 @@ impl FileDisk {
         };
         let uring = match engine {
             Engine::Uring => Uring::new().inspect_err(refused).ok(),
+            #[cfg(test)]
             Engine::Blocking => None,
         };
         let queue = match uring {

@@ -24,8 +24,8 @@
 //! - Timestamps are the publisher's own: the bus neither sets nor checks them.
 //! - Losses, deaths and returns are no errors: they come as [`Notice`]s, each in its place between
 //!   the messages.
-//! - A bus stays, with all that its rings hold, until it is removed or the host restarts; it is never
-//!   written to a disk.
+//! - A bus stays, with all that its rings hold, until it is removed or the host restarts. What is to
+//!   survive that needs a [journal](Topic::journal).
 //!
 //! Errors, kinds of notices, causes of losses and starts will get more variants, and those of them
 //! that are structs, like the counters, more fields; the fields of a variant stay as they are.

@@ -157,6 +157,11 @@ impl Channel {
         self.lane.reader.offset()
     }
 
+    /// Epoch of the publisher that entered the block that is read; 0 before the first.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.lane.reader.epoch()
+    }
+
     /// Offset behind the last message that is published now; `None` when the publisher is faster than
     /// the look.
     pub(crate) fn published_offset(&self) -> Result<Option<u64>, Damaged> {

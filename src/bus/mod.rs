@@ -6,6 +6,7 @@ mod bus_dir;
 mod catch_up;
 mod channel;
 mod claim;
+mod cursors;
 pub(crate) mod descriptor;
 mod durable;
 mod fnv;

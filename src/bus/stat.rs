@@ -70,6 +70,8 @@ pub struct JournalStat {
     pub is_waited_for: bool,
     /// Every message below this offset was given to the disk.
     pub written_offset: u64,
+    /// The same, in bytes from the start of the log.
+    pub written_position: u64,
     /// Every message below this offset is on disk for certain.
     pub durable_offset: u64,
     /// Messages that are not written yet.
@@ -184,6 +186,7 @@ impl JournalStat {
             pid: has_lock.then(|| field(pages::cursor::PID)),
             is_waited_for: is_gating(pages),
             written_offset,
+            written_position: field(journal::WRITTEN),
             durable_offset: field(journal::DURABLE_OFFSET),
             lag: next_offset.saturating_sub(written_offset),
             lost: field(journal::LOST),

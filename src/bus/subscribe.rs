@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::bus::catch_up::CatchUp;
 use crate::bus::channel::{Channel, Ends};
+use crate::bus::cursors::Cursors;
 use crate::bus::descriptor::{SlowSubscriber, WakeUp};
 use crate::bus::liveness::Liveness;
 use crate::bus::message::Origin;
@@ -13,6 +14,7 @@ use crate::bus::partition::PartitionFiles;
 use crate::bus::subscriber::Subscriber;
 use crate::bus::topic::Topic;
 use crate::bus::topic_error::TopicError;
+use crate::journal::CursorError;
 use crate::log::lane::{Lane, StartAt, StartError, Wanted};
 use crate::log::pages;
 use crate::log::seat::Seat;
@@ -66,7 +68,8 @@ pub struct SubscriberBuilder {
     /// At least one.
     parts: Vec<Part>,
     mode: Mode,
-    start_at: StartAt,
+    start_at: Option<StartAt>,
+    cursor: Option<String>,
     order: Order,
     idle: IdleStrategy,
     is_durable: bool,
@@ -77,7 +80,8 @@ impl SubscriberBuilder {
         SubscriberBuilder {
             parts: vec![Part { topic, partition: None, start_at: None }],
             mode: Mode::default(),
-            start_at: StartAt::default(),
+            start_at: None,
+            cursor: None,
             order: Order::default(),
             idle: IdleStrategy::default(),
             is_durable: false,
@@ -117,9 +121,39 @@ impl SubscriberBuilder {
         self.partition(partition)
     }
 
-    /// Where everything starts that was not given a place of its own.
+    /// Where everything starts that was not given a place of its own: live, unless this is set or
+    /// there is a [`cursor`](SubscriberBuilder::cursor).
     pub fn start_at(mut self, start_at: StartAt) -> SubscriberBuilder {
-        self.start_at = start_at;
+        self.start_at = Some(start_at);
+        self
+    }
+
+    /// Goes on where a subscriber of this name has [committed](Subscriber::commit), which is kept
+    /// with the topic's journal: what it had not committed comes again, so that every message comes
+    /// at least once. Where nothing was committed it starts as it is told to, and with
+    /// [`StartAt::Earliest`] unless it is told: so that nothing is missed even if it dies before it
+    /// commits for the first time.
+    ///
+    /// A name has one subscriber at a time, whichever partitions that has. The journal must have
+    /// been started since the topic was made. The user who subscribes needs permission to write in
+    /// the directory of the topic's journal.
+    ///
+    /// Retention keeps what a cursor needs: [remove](crate::remove_cursor) one that is not used any
+    /// more.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let topic = tickcast::Bus::open("md")?.open_topic("trades")?;
+    /// let mut subscriber = topic.subscribe().reliable().cursor("risk").open()?;
+    /// while let Some(event) = subscriber.receive(None)? {
+    ///     println!("{event:?}");
+    ///     // Waits for the disk: every now and then is enough.
+    ///     subscriber.commit()?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cursor(mut self, name: impl Into<String>) -> SubscriberBuilder {
+        self.cursor = Some(name.into());
         self
     }
 
@@ -163,6 +197,8 @@ impl SubscriberBuilder {
     /// [`SubscribeError`].
     pub fn open(self) -> Result<Subscriber, SubscribeError> {
         let mut channels = Vec::new();
+        let mut cursors = self.cursor.as_deref().map(Cursors::new);
+        let unless_told = if cursors.is_some() { StartAt::Earliest } else { StartAt::Live };
         for (index, part) in self.parts.iter().enumerate() {
             let (first, count) = match part.partition {
                 Some(partition) => (partition, 1),
@@ -170,11 +206,11 @@ impl SubscriberBuilder {
             };
             for partition in (0..count).map(|at| first + at) {
                 let origin = Origin { topic: index as u32, partition };
-                let start_at = part.start_at.unwrap_or(self.start_at);
-                channels.push(self.open_channel(&part.topic, origin, start_at)?);
+                let start_at = part.start_at.or(self.start_at).unwrap_or(unless_told);
+                channels.push(self.open_channel(&part.topic, origin, start_at, &mut cursors)?);
             }
         }
-        Ok(Subscriber::new(channels, self.order, self.idle))
+        Ok(Subscriber::new(channels, cursors, self.order, self.idle))
     }
 
     /// Subscribes, and says what a late joiner has to know: of each partition the topic, with which message
@@ -217,6 +253,7 @@ impl SubscriberBuilder {
         topic: &Topic,
         origin: Origin,
         start_at: StartAt,
+        cursors: &mut Option<Cursors>,
     ) -> Result<Channel, SubscribeError> {
         let partition = origin.partition;
         let files = topic.files(partition)?;
@@ -235,16 +272,25 @@ impl SubscriberBuilder {
         if pages.control.load(pages::control::CLOSED, Ordering::Acquire) != 0 {
             return Err(SubscribeError::Closed);
         }
+        let committed = match &mut *cursors {
+            Some(cursors) => cursors.add(topic, partition, &ring, &pages)?,
+            None => None,
+        };
+        let start_at = committed.map_or(start_at, StartAt::Offset);
         // Live is in the ring. Everything else may begin in the journal's files, if there are any.
         let mut catch_up = match start_at {
             StartAt::Live => None,
             _ => CatchUp::open(topic, partition, &pages),
         };
         let wanted = Wanted { at: start_at, is_whole: catch_up.is_some() };
+        let cursors = cursors.as_ref();
         let failed = |error| match error {
-            StartError::Future { offset, next } => {
-                SubscribeError::Future { partition, offset, next }
-            }
+            StartError::Future { offset, next } => match cursors {
+                Some(cursors) if committed.is_some() => {
+                    cursors.ahead(partition, offset, next).into()
+                }
+                _ => SubscribeError::Future { partition, offset, next },
+            },
             StartError::NotHeld => unreachable!("only asked for where there are files"),
             StartError::Evicted => SubscribeError::Evicted { partition },
             StartError::Damaged(damaged) => SubscribeError::Topic(damaged.into()),
@@ -378,6 +424,9 @@ pub enum SubscribeError {
         /// The partition.
         partition: u32,
     },
+    /// The cursor.
+    #[error(transparent)]
+    Cursor(#[from] CursorError),
     /// The bus was removed.
     #[error("the bus was removed: create it again")]
     Closed,

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use crate::bus::channel::{Channel, Polled};
+use crate::bus::cursors::Cursors;
 use crate::bus::merge::Merge;
 use crate::bus::message::{Event, Flow, Message, Notice, OwnedMessage};
 use crate::bus::subscribe::Order;
 use crate::bus::waiting::Waiting;
 use crate::fork::Generation;
+use crate::journal::CursorError;
 use crate::log::seat::Counts;
 use crate::log::wake::Wake;
 use crate::runtime::{IdleStrategy, Step, inside_agent};
@@ -43,6 +45,8 @@ const PROMPT_SLEEP: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Subscriber {
     channels: Vec<Channel>,
+    /// Where it commits, if it has a name.
+    cursors: Option<Cursors>,
     merge: Option<Merge>,
     idle: IdleStrategy,
     /// Channel that is looked at first.
@@ -72,7 +76,12 @@ impl Drop for Subscriber {
 }
 
 impl Subscriber {
-    pub(crate) fn new(channels: Vec<Channel>, order: Order, idle: IdleStrategy) -> Subscriber {
+    pub(crate) fn new(
+        channels: Vec<Channel>,
+        cursors: Option<Cursors>,
+        order: Order,
+        idle: IdleStrategy,
+    ) -> Subscriber {
         let merge = match order {
             Order::Arrival => None,
             Order::Timestamp { hold } => Some(Merge::new(hold, channels.len())),
@@ -81,6 +90,7 @@ impl Subscriber {
         let now = Instant::now();
         Subscriber {
             channels,
+            cursors,
             merge,
             idle,
             first: 0,
@@ -344,6 +354,29 @@ impl Subscriber {
             };
             (channel.origin(), first, next.max(first))
         })
+    }
+
+    /// Stores how far it has come, under the name that it was
+    /// [given](crate::SubscriberBuilder::cursor): after a crash a subscriber of that name goes on
+    /// from here. Everything that was handed out counts as done, also what
+    /// [`receive`](Subscriber::receive) handed out last; not what a batch offered and was not taken
+    /// from it, nor what is held back for its timestamp.
+    ///
+    /// A cursor never passes what is durable: what was handed out and is not on disk yet comes
+    /// again after a crash. Subscribe [durably](crate::SubscriberBuilder::durable) for that not to
+    /// be.
+    ///
+    /// Waits for the disk, and changes nothing where nothing new was handed out.
+    ///
+    /// # Errors
+    /// [`CursorError`]; then the cursor stays where it was committed before, and the next commit
+    /// stores this one too.
+    pub fn commit(&mut self) -> Result<(), CursorError> {
+        if inside_agent() {
+            return Err(CursorError::InsideAgent);
+        }
+        self.settle();
+        self.cursors.as_mut().ok_or(CursorError::Unnamed)?.commit(&self.channels)
     }
 
     /// How many messages can be had together without waiting, as far as `bytes_max` of log hold

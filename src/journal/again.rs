@@ -24,8 +24,8 @@ pub(crate) fn recover_to_go_on<D: Disk>(
     log_id: LogId,
 ) -> Result<Recovered<D::Segment>, RecoveryError> {
     let mut recovered = recover(disk, log_id)?;
+    settle_names(disk, &recovered.strays)?;
     write_again(disk, log_id, &mut recovered)?;
-    remove(disk, &recovered.strays)?;
     Ok(recovered)
 }
 
@@ -98,15 +98,13 @@ fn write<D: Disk>(
     Ok(())
 }
 
-/// Removes segments, for good: one that came back would be taken for newer than what is written
-/// from now on.
-fn remove(disk: &mut impl Disk, segments: &[u64]) -> Result<(), RecoveryError> {
-    for first in segments {
-        let position = block_start(*first);
-        disk.remove(*first).map_err(|source| RecoveryError::Io { position, source })?;
+/// Removes stray segments, and makes all names durable: a stray one that came back would be taken for
+/// newer than what is written from now on; and one that was being made ready by whoever was killed may
+/// have its name only until the power is cut, and hold a part of the log all the same.
+fn settle_names(disk: &mut impl Disk, strays: &[u64]) -> Result<(), RecoveryError> {
+    let io = |position| move |source| RecoveryError::Io { position, source };
+    for first in strays {
+        disk.remove(*first).map_err(io(block_start(*first)))?;
     }
-    match segments.first().map(|first| block_start(*first)) {
-        Some(position) => disk.sync().map_err(|source| RecoveryError::Io { position, source }),
-        None => Ok(()),
-    }
+    disk.sync().map_err(io(0))
 }

@@ -5,8 +5,9 @@
 use std::io;
 
 use crate::journal::disk::{PAGE_BYTES, Part, SegmentReader, open_to_read, segments};
+use crate::journal::recovery::is_marred;
 use crate::log::block::{BLOCK_BYTES, BlockHeader, LogId, block_start};
-use crate::log::segment::{BlockBuffer, Verdict};
+use crate::log::segment::{BlockBuffer, Checkpoint, Verdict};
 use crate::shm::dir::Dir;
 
 /// Segments at the end of which only a part is written: the one that is written to, and the one that
@@ -43,7 +44,7 @@ impl Blocks {
     }
 
     /// Looks which segments there are by now.
-    fn refresh(&mut self) -> io::Result<()> {
+    pub(crate) fn refresh(&mut self) -> io::Result<()> {
         self.firsts = segments(&self.files.dir)?;
         Ok(())
     }
@@ -110,24 +111,76 @@ impl Blocks {
         Ok((0, first_verdict))
     }
 
+    /// Up to where the log was on disk for certain, by the checkpoints in the newest segment that
+    /// has any.
+    pub(crate) fn durable(&mut self) -> io::Result<u64> {
+        for first in self.firsts.iter().rev() {
+            let mut durable = None;
+            for number in *first..first + self.segment_blocks {
+                // What cannot be read says nothing.
+                if let Ok(true) = self.files.fill(*first, number, PAGE_BYTES, &self.header) {
+                    let checkpoints = self.header.checkpoints(number, self.log_id);
+                    let says = checkpoints.iter().flatten().map(|slot| slot.durable).max();
+                    durable = durable.max(says);
+                }
+            }
+            if let Some(durable) = durable {
+                return Ok(durable);
+            }
+        }
+        Ok(0)
+    }
+
     /// The header of block `number`, if that is there and a checkpoint vouches for it.
     pub(crate) fn header(&mut self, number: u64) -> io::Result<Option<BlockHeader>> {
+        let [newest, _] = self.checkpoints(number)?;
+        Ok(newest.and_then(|_| self.header.ring().header(number)))
+    }
+
+    /// The checkpoints of block `number` that hold by themselves, the newer first; none of a block
+    /// that is not there.
+    pub(crate) fn checkpoints(&mut self, number: u64) -> io::Result<[Option<Checkpoint>; 2]> {
         for index in (0..self.firsts.len()).rev() {
             let first = self.firsts[index];
             if number < first || number >= first + self.segment_blocks {
                 continue;
             }
-            if self.files.fill(first, number, PAGE_BYTES, &self.header)?
-                && self.header.checkpoints(number, self.log_id)[0].is_some()
-            {
-                return Ok(self.header.ring().header(number));
+            if self.files.fill(first, number, PAGE_BYTES, &self.header)? {
+                let found = self.header.checkpoints(number, self.log_id);
+                if found[0].is_some() {
+                    return Ok(found);
+                }
             }
         }
-        Ok(None)
+        Ok([None; 2])
+    }
+
+    /// Whether the place of block `number` begins with something that no writer and no power cut leaves.
+    pub(crate) fn is_marred(&mut self, number: u64) -> io::Result<bool> {
+        let Some(first) = self.segment_of(number) else { return Ok(false) };
+        let is_there = self.files.fill(first, number, PAGE_BYTES, &self.header)?;
+        Ok(is_there && is_marred(&self.header, number))
+    }
+
+    /// The first block of the newest segment that has room for block `number`.
+    pub(crate) fn segment_of(&self, number: u64) -> Option<u64> {
+        let has_room = |first: &u64| (*first..first + self.segment_blocks).contains(&number);
+        self.firsts.iter().rev().copied().find(has_room)
+    }
+
+    /// Whether somebody writes to the segment of block `number`, or something that was asked for is
+    /// still under way.
+    pub(crate) fn is_written(&mut self, number: u64) -> io::Result<bool> {
+        match self.segment_of(number) {
+            None => Ok(false),
+            Some(first) => self.files.open(first)?.map_or(Ok(false), SegmentReader::is_written),
+        }
     }
 
     /// The next block behind `number` that is there and can be read.
     pub(crate) fn next_behind(&mut self, number: u64) -> io::Result<Option<u64>> {
+        // Segments may have been removed meanwhile, which would be looked for block by block.
+        self.refresh()?;
         let mut number = number + 1;
         while number < self.end() {
             if !self
@@ -204,8 +257,8 @@ impl Blocks {
         }
     }
 
-    /// The blocks of each segment, up to where the next one begins.
-    fn places(&self) -> Vec<(u64, u64)> {
+    /// The first block of each segment, and how many there are up to where the next one begins.
+    pub(crate) fn places(&self) -> Vec<(u64, u64)> {
         let ends = self.firsts.iter().skip(1).copied().chain([u64::MAX]);
         let room = |(first, end): (&u64, u64)| (*first, self.segment_blocks.min(end - first));
         self.firsts.iter().zip(ends).map(room).collect()
@@ -213,6 +266,14 @@ impl Blocks {
 }
 
 impl Files {
+    /// Opens a segment; `None` when it is no more.
+    fn open(&mut self, first: u64) -> io::Result<Option<&SegmentReader>> {
+        if self.open.as_ref().is_none_or(|(open, _)| *open != first) {
+            self.open = open_to_read(&self.dir, first)?.map(|segment| (first, segment));
+        }
+        Ok(self.open.as_ref().map(|(_, segment)| segment))
+    }
+
     /// Reads a block, or only its beginning, or some blocks. False when the segment is no more.
     fn fill(
         &mut self,
@@ -221,13 +282,9 @@ impl Files {
         bytes: u64,
         buffer: &BlockBuffer,
     ) -> io::Result<bool> {
-        if self.open.as_ref().is_none_or(|(open, _)| *open != first) {
-            let Some(segment) = open_to_read(&self.dir, first)? else { return Ok(false) };
-            self.open = Some((first, segment));
-        }
-        let Some((_, segment)) = &self.open else { return Ok(false) };
-        let (memory, at) = buffer.place(number);
         self.reads += 1;
+        let Some(segment) = self.open(first)? else { return Ok(false) };
+        let (memory, at) = buffer.place(number);
         segment.read(block_start(number - first), &Part { memory: memory.clone(), at, bytes })?;
         Ok(true)
     }

@@ -97,6 +97,19 @@ pub enum JournalError {
         /// The message.
         offset: u64,
     },
+    /// A message that was removed.
+    #[error(
+        "partition {partition} no longer has message {offset}: the oldest that can be read is \
+         {earliest}; give that or a later one"
+    )]
+    Gone {
+        /// The partition.
+        partition: u32,
+        /// The offset asked for.
+        offset: u64,
+        /// The oldest that is there.
+        earliest: u64,
+    },
     /// What was on disk for certain cannot be read any more.
     #[error(
         "partition {partition} of {}: damaged at position {position}, and on disk up to {durable}: \

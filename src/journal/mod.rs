@@ -16,6 +16,13 @@
 //! | [`track`] | one partition's messages out of its files |
 //! | [`replay`] | what a program holds to read journals |
 //! | [`pace`] | when each message of a replay is due |
+//! | [`cursor_file`] | where named subscribers go on |
+//! | [`retention`] | removing what need not be kept |
+//! | [`truncate`](mod@truncate) | giving up the end of a journal |
+//! | [`check`] | going over all blocks, and what can be wrong with one |
+//! | [`inspect`] | what a program holds to look at a journal, and the state that it is in |
+//! | [`verify`] | what is damaged, and what can still be read |
+//! | [`dump`] | blocks and frames as they lie in the files |
 //! | [`error`] | what can go wrong |
 //! | [`again`] | making durable what is there, before anything is added to it |
 //! | [`requests`] | what was asked of the disk and is not over |
@@ -24,14 +31,19 @@
 
 mod again;
 mod blocks;
+mod check;
+pub(crate) mod cursor_file;
 mod disk;
+mod dump;
 mod error;
+mod inspect;
 mod pace;
 mod recorder;
 mod recovery;
 mod replay;
 mod requests;
 mod restore;
+mod retention;
 mod seal;
 mod stage;
 mod start;
@@ -39,16 +51,27 @@ mod status;
 mod tap;
 pub(crate) mod topic_dir;
 pub(crate) mod track;
+mod truncate;
+mod verify;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+pub use check::DamageKind;
+pub use cursor_file::{CursorError, CursorPosition, NamedCursor, cursors, remove_cursor};
+pub use dump::JournalEntry;
 pub use error::JournalError;
+pub use inspect::{JournalDir, JournalInfo};
 pub use pace::Speed;
 pub use recorder::{Journal, JournalBuilder};
 pub use replay::{Replay, ReplayCounters, ReplayError, Until};
 pub(crate) use restore::restore;
+pub use retention::{Keep, Pruned, prune};
 pub use status::JournalState;
 pub(crate) use status::is_gating;
+pub use truncate::{Truncated, truncate};
+pub use verify::{Damage, Verification};
 pub use writer::SyncPolicy;
+
+pub use crate::log::frame::Kind as FrameKind;

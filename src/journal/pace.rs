@@ -1,6 +1,7 @@
 //! The pace of a replay: when each message is due.
 #![forbid(unsafe_code)]
 
+use std::ops::ControlFlow;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,9 @@ pub enum Speed {
 
 /// What is left to wait is spun away, since sleeping takes that much longer at times.
 const SPIN: Duration = Duration::from_micros(200);
+
+/// How often who watches a replay is asked at least.
+const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// Waits for each message's time.
 #[derive(Debug)]
@@ -51,17 +55,26 @@ impl Pace {
         began.checked_add(after).unwrap_or_else(|| began + Duration::from_secs(31_536_000))
     }
 
-    /// Waits until a message is due; the first is at once.
-    pub(crate) fn wait(&mut self, timestamp_ns: u64) {
+    /// Waits until a message is due; the first is at once. `watch` is asked now and then whether to go
+    /// on waiting.
+    pub(crate) fn wait(
+        &mut self,
+        timestamp_ns: u64,
+        mut watch: impl FnMut() -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let mut now = Instant::now();
         let due = self.due(timestamp_ns, now);
         while now < due {
             match (due - now).checked_sub(SPIN) {
-                Some(long) => thread::sleep(long),
+                Some(long) => {
+                    watch()?;
+                    thread::sleep(long.min(ASK_EVERY));
+                }
                 None => std::hint::spin_loop(),
             }
             now = Instant::now();
         }
+        ControlFlow::Continue(())
     }
 }
 

@@ -9,10 +9,12 @@ use crate::bus::Topic;
 use crate::journal::disk::FileDisk;
 use crate::journal::error::JournalError;
 use crate::journal::recovery::Cut;
+use crate::journal::retention::{Keep, Retention};
 use crate::journal::start::start;
 use crate::journal::status::{JournalState, Status};
 use crate::journal::topic_dir::TopicDir;
 use crate::journal::writer::{SyncPolicy, Writer};
+use crate::log::memory::Memory;
 use crate::log::pages::{self, Pages};
 use crate::runtime::Agent;
 use crate::shm::lock::Lock;
@@ -33,6 +35,8 @@ pub struct JournalBuilder {
     sync: SyncPolicy,
     segment_bytes: Option<u64>,
     give_up_after: Option<Duration>,
+    keep: Keep,
+    ignores_cursors: bool,
 }
 
 impl JournalBuilder {
@@ -44,6 +48,8 @@ impl JournalBuilder {
             sync: SyncPolicy::default(),
             segment_bytes: None,
             give_up_after: None,
+            keep: Keep::default(),
+            ignores_cursors: false,
         }
     }
 
@@ -70,6 +76,33 @@ impl JournalBuilder {
     /// Unless it is set the publisher waits, for a successor if need be: nothing is lost.
     pub fn give_up_after(mut self, after: Duration) -> JournalBuilder {
         self.give_up_after = Some(after);
+        self
+    }
+
+    /// Keeps at least so many of the newest bytes of each partition's log, and removes older
+    /// segments. Beside them there are the segment that is written to, one that is made ready, and
+    /// up to two to be used again. Unless this or [`keep_for`](JournalBuilder::keep_for) is set
+    /// everything is kept.
+    ///
+    /// It is looked at when a segment is full. What is not durable and what a named
+    /// [cursor](crate::SubscriberBuilder::cursor) needs is not removed.
+    pub fn keep_bytes(mut self, bytes: u64) -> JournalBuilder {
+        self.keep.bytes = Some(bytes);
+        self
+    }
+
+    /// Keeps messages for so long, by their timestamps and the time of day: a segment is removed
+    /// once the newest message in it, and in all before, is older. Otherwise as
+    /// [`keep_bytes`](JournalBuilder::keep_bytes); where both are set a segment goes when either
+    /// lets it go.
+    pub fn keep_for(mut self, age: Duration) -> JournalBuilder {
+        self.keep.age = Some(age);
+        self
+    }
+
+    /// Removes also what named cursors need: their subscribers are told of the loss.
+    pub fn ignoring_cursors(mut self) -> JournalBuilder {
+        self.ignores_cursors = true;
         self
     }
 
@@ -117,7 +150,9 @@ impl JournalBuilder {
         };
         let ring = files.ring(Access::ReadOnly)?;
         let log_id = topic.descriptor().partition_log_id(partition);
-        let (writer, cut) = start(dir.disk(partition)?, ring, &pages, log_id, self.sync)
+        let mut disk = dir.disk(partition)?;
+        self.retain(&mut disk, dir, partition, pages.journal.clone())?;
+        let (writer, cut) = start(disk, ring, &pages, log_id, self.sync)
             .map_err(|error| JournalError::from_start(error, dir.path().to_owned(), partition))?;
         if let Some(Cut { from, to }) = cut {
             log::warn!(
@@ -129,6 +164,34 @@ impl JournalBuilder {
             );
         }
         Ok(Part { writer: Some(writer), partition, status, failure: None, _lock: lock })
+    }
+
+    /// Has segments removed that need not be kept, whenever another one is made.
+    fn retain(
+        &self,
+        disk: &mut FileDisk,
+        dir: &TopicDir,
+        partition: u32,
+        page: Memory,
+    ) -> Result<(), JournalError> {
+        if self.keep.is_all() {
+            return Ok(());
+        }
+        let topic = TopicDir::open(dir.path())?;
+        let (keep, ignores_cursors) = (self.keep, self.ignores_cursors);
+        let retention = Retention { topic, partition, keep, ignores_cursors };
+        disk.before_making(move || {
+            let durable = page.load(pages::journal::DURABLE, Ordering::Acquire);
+            match retention.apply(|_| Ok(durable)) {
+                Ok(pruned) => {
+                    if let Some(name) = pruned.held_by {
+                        log::info!("partition {partition}: cursor {name} keeps old segments");
+                    }
+                }
+                Err(error) => log::error!("partition {partition}: nothing is removed: {error}"),
+            }
+        });
+        Ok(())
     }
 }
 

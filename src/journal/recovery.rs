@@ -347,7 +347,7 @@ impl<'a, D: Disk> Files<'a, D> {
 /// Whether what was read into the place of block `number` begins with something that is neither blank
 /// nor a header, of whatever block, with slots that hold or are blank: a header and its slots are
 /// written at once, and a disk keeps all of them or what was there before.
-fn is_marred(buffer: &BlockBuffer, number: u64) -> bool {
+pub(crate) fn is_marred(buffer: &BlockBuffer, number: u64) -> bool {
     let mut words = [0_u64; (BLOCK_HEADER_BYTES / WORD_BYTES) as usize];
     buffer.ring().lines().load_words(block_start(number), &mut words);
     let (line, slots) = words.as_bytes().split_at(SLOTS_AT as usize);

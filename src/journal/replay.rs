@@ -59,7 +59,9 @@ pub struct Replay {
     from: StartAt,
     until: Until,
     speed: Speed,
+    count_max: u64,
     filter: Option<Filter>,
+    watch: Watch,
 }
 
 /// A topic's journal, or one partition of it.
@@ -77,6 +79,17 @@ struct Filter(Box<Wants>);
 impl std::fmt::Debug for Filter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Filter")
+    }
+}
+
+/// Is told how far a replay is, and may end it.
+type Watches = dyn FnMut(&ReplayCounters) -> ControlFlow<()> + Send;
+
+struct Watch(Box<Watches>);
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watch")
     }
 }
 
@@ -106,7 +119,9 @@ impl Replay {
             from: StartAt::Earliest,
             until: Until::End,
             speed: Speed::Max,
+            count_max: u64::MAX,
             filter: None,
+            watch: Watch(Box::new(|_| ControlFlow::Continue(()))),
         })
     }
 
@@ -143,6 +158,22 @@ impl Replay {
         self
     }
 
+    /// It ends after so many messages.
+    pub fn count(mut self, count_max: u64) -> Replay {
+        self.count_max = count_max;
+        self
+    }
+
+    /// Tells `watch` how far it is, now and then, also while it waits for a message's time; it ends where
+    /// that breaks.
+    pub fn watch(
+        mut self,
+        watch: impl FnMut(&ReplayCounters) -> ControlFlow<()> + Send + 'static,
+    ) -> Replay {
+        self.watch = Watch(Box::new(watch));
+        self
+    }
+
     /// Only messages whose payload `filter` takes.
     pub fn filter(mut self, filter: impl FnMut(&[u8]) -> bool + Send + 'static) -> Replay {
         self.filter = Some(Filter(Box::new(filter)));
@@ -168,7 +199,7 @@ impl Replay {
         }
         let mut run = Run::new(self)?;
         let mut flow = Flow::Next;
-        while flow != Flow::Stop {
+        while flow != Flow::Stop && run.wants_more() {
             let Some(next) = run.next()? else { break };
             flow = run.hand_out(next, &mut handler);
         }
@@ -254,13 +285,15 @@ struct Lane {
 struct Run {
     lanes: Vec<Lane>,
     pace: Option<Pace>,
+    count_max: u64,
     filter: Option<Filter>,
+    watch: Watch,
     counters: ReplayCounters,
 }
 
 impl Run {
     fn new(replay: Replay) -> Result<Run, ReplayError> {
-        let Replay { parts, from, until, speed, filter } = replay;
+        let Replay { parts, from, until, speed, count_max, filter, watch } = replay;
         let mut lanes = Vec::new();
         for (topic, Part { dir, partition }) in parts.iter().enumerate() {
             let (first, count) = match partition {
@@ -292,7 +325,13 @@ impl Run {
                 });
             }
         }
-        Ok(Run { lanes, pace: Pace::new(speed), filter, counters: ReplayCounters::default() })
+        let (pace, counters) = (Pace::new(speed), ReplayCounters::default());
+        Ok(Run { lanes, pace, count_max, filter, watch, counters })
+    }
+
+    fn wants_more(&mut self) -> bool {
+        let counters = self.counters();
+        counters.messages < self.count_max && (self.watch.0)(&counters).is_continue()
     }
 
     /// The partition whose next event is the oldest.
@@ -310,7 +349,7 @@ impl Run {
         index: usize,
         handler: &mut impl FnMut(Event<'_>) -> R,
     ) -> Flow {
-        let Run { lanes, pace, filter, counters } = self;
+        let Run { lanes, pace, count_max, filter, watch, counters } = self;
         let is_alone = lanes.len() == 1;
         let lane = &mut lanes[index];
         let origin = lane.origin;
@@ -322,8 +361,10 @@ impl Run {
             {
                 return Flow::Next;
             }
-            if let Some(pace) = pace {
-                pace.wait(message.timestamp_ns);
+            if let Some(pace) = pace
+                && pace.wait(message.timestamp_ns, || (watch.0)(counters)).is_break()
+            {
+                return Flow::Stop;
             }
             let payload_bytes = message.payload.len() as u64;
             let flow = handler(event).into();
@@ -331,7 +372,7 @@ impl Run {
                 counters.messages += 1;
                 counters.payload_bytes += payload_bytes;
             }
-            flow
+            if counters.messages >= *count_max { Flow::Stop } else { flow }
         };
         let mut lost = 0;
         let flow = match lane.track.frame() {

@@ -60,7 +60,7 @@ pub(crate) fn seal<D: Disk>(
         // There is no room for where it goes on: a block of its own says it.
         begin_block(disk, log_id, last, buffer)?;
     }
-    fill(last, buffer, then);
+    fill(last.number, &mut last.tail, buffer, then);
     *sequence += 1;
     let mark = Mark { durable: durable.position, sequence: *sequence };
     let mut pieces = Vec::new();
@@ -111,10 +111,10 @@ fn begin_block<D: Disk>(
     Ok(())
 }
 
-/// Adds the frames that the rest of the block has.
-fn fill<S>(last: &mut Last<S>, buffer: &mut BlockBuffer, then: Then) {
-    let Tail { resume, train_open } = &mut last.tail;
-    let end = block_start(last.number + 1);
+/// Adds the frames that the rest of block `number`, behind `tail`, has.
+pub(super) fn fill(number: u64, tail: &mut Tail, buffer: &mut BlockBuffer, then: Then) {
+    let Tail { resume, train_open } = tail;
+    let end = block_start(number + 1);
     if let Then::At(block) = then {
         let word = CommitWord::new(resume.offset, JUMP_BYTES, Kind::Control, 0);
         buffer.append(resume.position, word, &[JUMP, block_start(block)]);
@@ -128,10 +128,15 @@ fn fill<S>(last: &mut Last<S>, buffer: &mut BlockBuffer, then: Then) {
         resume.position = end;
         *train_open = false;
     }
-    debug_assert_eq!(block_of(resume.position), last.number + 1);
+    debug_assert_eq!(block_of(resume.position), number + 1);
 }
 
-fn write<D: Disk>(disk: &mut D, segment: &D::Segment, at: u64, part: &Part) -> io::Result<()> {
+pub(super) fn write<D: Disk>(
+    disk: &mut D,
+    segment: &D::Segment,
+    at: u64,
+    part: &Part,
+) -> io::Result<()> {
     let mut part = part.clone();
     let mut at = at;
     while part.bytes > 0 {

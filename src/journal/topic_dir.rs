@@ -5,6 +5,7 @@
 //! | `topic` | the topic's own file, as it lies in shared memory: see `bus::descriptor` |
 //! | `journal` | magic and layout version, blocks of a segment, a CRC: 24 bytes |
 //! | `<partition>/` | the partition's segments: see `journal::disk` |
+//! | `cursors/` | named cursors, once there is one: see `journal::cursor_file` |
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
@@ -13,10 +14,11 @@ use std::path::{Path, PathBuf};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::bus::TopicError;
 use crate::bus::descriptor::Descriptor;
 use crate::bus::topic::DESCRIPTOR;
 use crate::journal::blocks::Blocks;
-use crate::journal::disk::{Engine, FileDisk};
+use crate::journal::disk::{Engine, FileDisk, remove_segment};
 use crate::journal::error::JournalError;
 use crate::log::block::BLOCK_BYTES;
 use crate::shm::build::build;
@@ -26,6 +28,9 @@ use crate::shm::name::Name;
 
 /// Name of the journal's own file.
 const JOURNAL: &str = "journal";
+
+/// Name of the directory of named cursors.
+const CURSORS: &str = "cursors";
 
 /// `TICKJRN` and the version of everything that lies in a journal's directory.
 const MAGIC: u64 = u64::from_le_bytes(*b"TICKJRN\x01");
@@ -120,6 +125,11 @@ impl TopicDir {
         Ok(topic)
     }
 
+    /// Whether there seems to be a topic's journal in `path`, in whatever state.
+    pub(crate) fn is_there(path: &Path) -> bool {
+        path.join(JOURNAL).is_file()
+    }
+
     /// Where it lies.
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()
@@ -146,7 +156,52 @@ impl TopicDir {
         FileDisk::open(dir, self.segment_blocks, Engine::Uring).map_err(JournalError::Resources)
     }
 
+    /// Takes the names of segments away, durably. Returns which of them had one.
+    pub(crate) fn remove_segments(
+        &self,
+        partition: u32,
+        firsts: impl Iterator<Item = u64>,
+    ) -> Result<Vec<u64>, JournalError> {
+        let dir = self.partition(partition)?;
+        let mut removed = Vec::new();
+        for first in firsts {
+            match remove_segment(&dir, first) {
+                Ok(()) => removed.push(first),
+                // Somebody else was faster.
+                Err(FileError::NotFound(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        dir.sync()?;
+        Ok(removed)
+    }
+
+    /// Where named cursors lie; `None` where there never was one.
+    pub(crate) fn cursors_dir(&self) -> Result<Option<Dir>, JournalError> {
+        match self.dir.open_dir(CURSORS) {
+            Err(FileError::NotFound(_)) => Ok(None),
+            dir => Ok(Some(dir?)),
+        }
+    }
+
+    /// Makes the place for named cursors, unless it is there.
+    pub(crate) fn make_cursors_dir(&self) -> Result<Dir, JournalError> {
+        let (mode, _) = self.dir.mode_and_group()?;
+        match self.dir.create_dir(CURSORS, mode) {
+            // It is there, or somebody else was faster.
+            Err(FileError::AlreadyExists(_)) => Ok(self.dir.open_dir(CURSORS)?),
+            dir => {
+                self.dir.sync()?;
+                Ok(dir?)
+            }
+        }
+    }
+
     fn partition(&self, partition: u32) -> Result<Dir, JournalError> {
+        let partitions = self.descriptor.partitions;
+        if partition >= partitions {
+            return Err(TopicError::NoPartition { partition, partitions }.into());
+        }
         Ok(self.dir.open_dir(&partition.to_string())?)
     }
 }

@@ -9,6 +9,8 @@
 //! All little-endian. A commit word of 0 means that nothing is committed there; as no kind has
 //! code 0, a committed word is never 0.
 
+use std::fmt;
+
 /// Bytes of a cache line, and the alignment of every frame.
 pub(crate) const LINE_BYTES: u64 = 64;
 
@@ -48,10 +50,11 @@ pub(crate) const fn span(length: u64) -> u64 {
     (HEADER_BYTES + length + LINE_BYTES - 1) & !(LINE_BYTES - 1)
 }
 
-/// What a frame is.
+/// What a frame of the log is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 #[repr(u8)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// A whole message.
     Message = 1,
     /// The first part of a message that does not fit into one block.
@@ -88,6 +91,21 @@ impl Kind {
             7 => Kind::Gap,
             8 => Kind::Control,
             _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Kind::Message => "message",
+            Kind::First => "first",
+            Kind::Middle => "middle",
+            Kind::Last => "last",
+            Kind::Abort => "abort",
+            Kind::Padding => "padding",
+            Kind::Gap => "gap",
+            Kind::Control => "control",
         })
     }
 }

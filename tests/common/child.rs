@@ -121,13 +121,19 @@ impl Child {
     }
 
     /// Kills it, at whatever it is doing.
-    pub(crate) fn kill(mut self) {
+    pub(crate) fn kill(self) {
+        self.kill_and_hear();
+    }
+
+    /// Kills it, and returns what it had said by then.
+    pub(crate) fn kill_and_hear(mut self) -> Vec<String> {
         self.process.kill().expect("it is ours");
         let status = self.process.wait().expect("it is ours");
         assert!(
             matches!(signal_of(status), Some(libc::SIGKILL)),
             "the child ended before it was killed: {status}"
         );
+        std::iter::from_fn(|| self.hear_or_end()).collect()
     }
 
     /// Waits for its end; `None` when that does not come.

@@ -6,16 +6,21 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::iterator::Signals;
+use signal_hook::low_level;
 use thiserror::Error;
 
 /// How often the flag is looked at while nothing else happens.
 pub(crate) const LOOK_AT_LEAST_EVERY: Duration = Duration::from_millis(100);
+
+/// Signals that are no further apart are one.
+const SAME_WISH: Duration = Duration::from_millis(100);
 
 /// The user wanted an end before there was a result.
 #[derive(Debug, Clone, Copy, Error)]
@@ -28,18 +33,27 @@ pub(crate) struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
     /// Takes Ctrl-C (SIGINT) and SIGTERM as a wish to end. A second one ends at once, in case that
-    /// whoever reads the output has stopped doing so.
+    /// whoever reads the output has stopped doing so, unless it follows so closely that it is the
+    /// same wish: timeout(1) tells a process, and then its group.
     ///
     /// # Errors
     /// When the signals cannot be taken.
     pub(crate) fn install() -> Result<Self> {
-        let raised = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            flag::register_conditional_shutdown(signal, 128 + signal, raised.clone())
-                .and_then(|_| flag::register(signal, raised.clone()))
-                .context("cannot take Ctrl-C")?;
-        }
-        Ok(Self(raised))
+        let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot take Ctrl-C")?;
+        let interrupt = Self::default();
+        let raised = interrupt.0.clone();
+        let take = move || {
+            let mut first = None;
+            for signal in signals.forever() {
+                raised.store(true, Ordering::Relaxed);
+                if first.get_or_insert_with(Instant::now).elapsed() > SAME_WISH {
+                    low_level::exit(128 + signal);
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("signals".to_owned()).spawn(take);
+        thread.context("cannot take Ctrl-C")?;
+        Ok(interrupt)
     }
 
     pub(crate) fn is_raised(&self) -> bool {

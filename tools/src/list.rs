@@ -140,7 +140,7 @@ fn print_table(lines: &[Line]) -> io::Result<()> {
 }
 
 /// The first few of all partitions.
-fn joined(numbers: impl ExactSizeIterator<Item = Option<u64>>) -> String {
+pub(crate) fn joined(numbers: impl ExactSizeIterator<Item = Option<u64>>) -> String {
     let more = if numbers.len() > SHOWN_MAX { ",..." } else { "" };
     let shown: Vec<_> = numbers.take(SHOWN_MAX).map(or_dash).collect();
     shown.join(",") + more

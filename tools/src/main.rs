@@ -5,15 +5,21 @@ mod bench;
 mod demo;
 mod input;
 mod interrupt;
+mod journal;
 mod list;
 mod name;
 mod output;
+mod point;
+mod progress;
 mod publish;
+mod record;
 mod remove;
+mod replay;
 mod size;
 mod stat;
 mod subscribe;
 mod table;
+mod time;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -21,7 +27,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use tickcast::{FileError, RemoveError, TopicError};
+use tickcast::{FileError, JournalError, RemoveError, TopicError};
 
 const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
@@ -33,10 +39,11 @@ const WRONG_USAGE: u8 = 2;
     version,
     term_width = 80,
     disable_help_subcommand = true,
-    after_help = "Buses are in /dev/shm/tickcast, or in the directory that TICKCAST_DIR names.\n\
-                  Exit codes: 0 done, 1 failed, 2 wrong usage.\n\nExample:\n  \
-                  seq 5 | tickcast pub md/trades --create\n  \
-                  tickcast sub md/trades --from earliest --count 5"
+    // Without the line that is empty above the usage: all of it is to fit a screen.
+    help_template = "{about-with-newline}{usage-heading} {usage}\n\n{all-args}{after-help}",
+    after_help = "Buses are in /dev/shm/tickcast or TICKCAST_DIR. Exit codes: 1 failed, 2 usage.\n\n\
+                  Example:\n  \
+                  seq 5 | tickcast pub md/x --create; tickcast sub md/x --from earliest"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -60,6 +67,19 @@ enum Command {
     /// Remove a bus with all its topics
     #[command(after_help = remove::AFTER_HELP)]
     Rm(remove::Options),
+    /// Journal a topic to files
+    #[command(after_help = record::AFTER_HELP)]
+    Record(record::Options),
+    /// Print or publish what was recorded
+    #[command(after_help = replay::AFTER_HELP)]
+    Replay(replay::Options),
+    /// Look at what was recorded
+    #[command(
+        subcommand,
+        disable_help_subcommand = true,
+        after_help = "Example:\n  tickcast journal verify /var/lib/md"
+    )]
+    Journal(Journal),
     /// Play market data to five subscribers, verify, and measure
     #[command(after_help = "Example:\n  tickcast demo --input capture.pcap.gz")]
     Demo(demo::Options),
@@ -76,6 +96,19 @@ enum Command {
     /// Play the far side of a benchmark
     #[command(name = bench::PEER_COMMAND, hide = true)]
     BenchPeer { core: usize, shared: PathBuf },
+}
+
+#[derive(Subcommand)]
+enum Journal {
+    /// Show the state that journals are in
+    #[command(after_help = journal::info::AFTER_HELP)]
+    Info(journal::info::Options),
+    /// Read journals from end to end, and name what is damaged
+    #[command(after_help = journal::verify::AFTER_HELP)]
+    Verify(journal::verify::Options),
+    /// Print blocks and frames as they lie in the files
+    #[command(after_help = journal::dump::AFTER_HELP)]
+    Dump(journal::dump::Options),
 }
 
 #[derive(Subcommand)]
@@ -131,6 +164,11 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Ls(options) => list::run(&options),
         Command::Stat(options) => stat::run(&options),
         Command::Rm(options) => remove::run(&options),
+        Command::Record(options) => record::run(&options),
+        Command::Replay(options) => replay::run(&options),
+        Command::Journal(Journal::Info(options)) => journal::info::run(&options),
+        Command::Journal(Journal::Verify(options)) => journal::verify::run(&options),
+        Command::Journal(Journal::Dump(options)) => journal::dump::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::DemoSubscriber(options) => demo::run_subscriber(&options),
         Command::Bench(Bench::Latency(options)) => bench::latency(&options.into()),
@@ -160,7 +198,10 @@ fn is_wrong_usage(error: &anyhow::Error) -> bool {
     };
     let is_bad_bus =
         |error: &RemoveError| matches!(error, RemoveError::File(error) if is_bad_name(error));
+    let is_bad_journal =
+        |error: &JournalError| matches!(error, JournalError::BadSegmentBytes { .. });
     error.downcast_ref().is_some_and(is_bad_name)
+        || error.downcast_ref().is_some_and(is_bad_journal)
         || error.downcast_ref().is_some_and(is_bad_setting)
         || error.downcast_ref().is_some_and(is_bad_bus)
 }

@@ -24,6 +24,11 @@ impl Address {
         bus.open_topic(&self.topic).with_context(|| format!("cannot open topic {self}"))
     }
 
+    /// The topic's name without a partition.
+    pub(crate) fn topic_name(&self) -> String {
+        format!("{}/{}", self.bus, self.topic)
+    }
+
     /// The topic, or the partition where none is named but `partition` is meant.
     pub(crate) fn with_partition(&self, partition: u32) -> Self {
         Self { partition: Some(partition), ..self.clone() }

@@ -3,10 +3,9 @@
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use serde::Serialize;
-use tickcast::{LossCause, Message, NoticeKind};
+use tickcast::{LossCause, Message, NoticeKind, Origin};
 
 use crate::interrupt;
-use crate::name::Address;
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -25,7 +24,8 @@ pub(crate) enum Format {
 pub(crate) struct Printer {
     out: BufWriter<StdoutLock<'static>>,
     format: Format,
-    topic: Address,
+    /// The topics' names, by [`Origin::topic`].
+    topics: Vec<String>,
     shows_partition: bool,
 }
 
@@ -33,6 +33,8 @@ pub(crate) struct Printer {
 struct MessageLine<'a> {
     offset: u64,
     timestamp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     partition: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,8 +44,10 @@ struct MessageLine<'a> {
 }
 
 #[derive(Serialize)]
-struct GapLine {
+struct GapLine<'a> {
     gap: Gap,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     partition: Option<u32>,
 }
@@ -56,9 +60,10 @@ struct Gap {
 }
 
 impl Printer {
-    /// `shows_partition`: where a format has fields, one of them is the partition.
-    pub(crate) fn new(format: Format, topic: Address, shows_partition: bool) -> Self {
-        Self { out: stdout(), format, topic, shows_partition }
+    /// `topics`: their names, in the order in which they were given; where there are several, a format
+    /// that has fields has one for it. `shows_partition`: one of them is the partition.
+    pub(crate) fn new(format: Format, topics: Vec<String>, shows_partition: bool) -> Self {
+        Self { out: stdout(), format, topics, shows_partition }
     }
 
     /// Prints a message.
@@ -66,6 +71,7 @@ impl Printer {
     /// # Errors
     /// When standard output fails.
     pub(crate) fn message(&mut self, message: &Message<'_>) -> io::Result<()> {
+        let topic = shown(&self.topics, message.origin);
         let (out, payload) = (&mut self.out, message.payload);
         match self.format {
             Format::Raw => return out.write_all(payload),
@@ -77,6 +83,7 @@ impl Printer {
                 let line = MessageLine {
                     offset: message.offset,
                     timestamp: message.timestamp_ns,
+                    topic,
                     partition: self.shows_partition.then_some(message.origin.partition),
                     payload: text,
                     payload_hex: text.is_none().then(|| hex(payload)),
@@ -93,31 +100,27 @@ impl Printer {
     /// When standard output fails.
     pub(crate) fn loss(
         &mut self,
-        partition: u32,
+        origin: Origin,
         from: u64,
         to: u64,
         cause: LossCause,
     ) -> io::Result<()> {
         if self.format != Format::Json {
-            self.notice(partition, &NoticeKind::Lost { from, to, cause });
+            self.notice(origin, &NoticeKind::Lost { from, to, cause });
             return Ok(());
         }
         let line = GapLine {
             gap: Gap { from, to, cause: cause.to_string() },
-            partition: self.shows_partition.then_some(partition),
+            topic: shown(&self.topics, origin),
+            partition: self.shows_partition.then_some(origin.partition),
         };
         serde_json::to_writer(&mut self.out, &line)?;
         self.out.write_all(b"\n")
     }
 
     /// Tells people what happened to a partition.
-    pub(crate) fn notice(&self, partition: u32, kind: &NoticeKind) {
-        tell(&self.describe(partition, kind));
-    }
-
-    /// What happened to a partition, in words.
-    pub(crate) fn describe(&self, partition: u32, kind: &NoticeKind) -> String {
-        format!("{}: {kind}", self.topic.with_partition(partition))
+    pub(crate) fn notice(&self, origin: Origin, kind: &NoticeKind) {
+        tell(&format!("{}/{}: {kind}", self.topics[origin.topic as usize], origin.partition));
     }
 
     /// Lets everything printed so far be seen.
@@ -132,6 +135,11 @@ impl Printer {
     pub(crate) fn is_abandoned(&self) -> bool {
         interrupt::is_abandoned(self.out.get_ref())
     }
+}
+
+/// The name of the topic, where there are several.
+fn shown(topics: &[String], origin: Origin) -> Option<&str> {
+    topics.get(origin.topic as usize).filter(|_| topics.len() > 1).map(String::as_str)
 }
 
 /// Standard output, buffered.
@@ -149,6 +157,14 @@ pub(crate) fn unless_abandoned(result: io::Result<()>) -> anyhow::Result<()> {
         Err(error) => Err(anyhow::Error::new(error).context("cannot write to standard output")),
         Ok(()) => Ok(()),
     }
+}
+
+/// Says something on standard output.
+///
+/// # Errors
+/// When that fails.
+pub(crate) fn say(what: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{what}")
 }
 
 /// Says something on standard error. That it cannot be heard there is no failure.

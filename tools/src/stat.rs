@@ -4,7 +4,10 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use tickcast::{PartitionStat, SlowSubscriber, SubscriberStat, Topic, TopicError, WakeUp};
+use tickcast::{
+    JournalStat, JournalState, PartitionStat, SlowSubscriber, SubscriberStat, Topic, TopicError,
+    WakeUp,
+};
 
 use crate::name::Address;
 use crate::output::{stdout, unless_abandoned};
@@ -67,11 +70,39 @@ fn print_json(topic: &Topic, partitions: &[(u32, PartitionStat)]) -> io::Result<
             "full_waits": stat.full_waits,
             "evictions": stat.evictions,
             "reclaimed": stat.reclaimed,
+            "journal": stat.journal.as_ref().map(journal_json),
             "subscribers": stat.subscribers.iter().map(subscriber_json).collect::<Vec<_>>(),
         });
         writeln!(out, "{line}")?;
     }
     out.flush()
+}
+
+fn journal_json(stat: &JournalStat) -> Value {
+    json!({
+        "state": state(stat),
+        "pid": stat.pid,
+        "is_waited_for": stat.is_waited_for,
+        "written_offset": stat.written_offset,
+        "written_position": stat.written_position,
+        "durable_offset": stat.durable_offset,
+        "lag": stat.lag,
+        "lost": stat.lost,
+        "errors": stat.errors,
+        "last_error": stat.last_error,
+        "path": stat.path.as_ref().map(|path| path.display().to_string()),
+    })
+}
+
+/// How a journal is, in a word.
+fn state(stat: &JournalStat) -> &'static str {
+    match stat {
+        JournalStat { state: JournalState::Closed, .. } => "closed",
+        JournalStat { state: JournalState::Failed, .. } => "failed",
+        JournalStat { pid: None, .. } => "killed",
+        JournalStat { state: JournalState::Failing, .. } => "failing",
+        _ => "running",
+    }
 }
 
 fn subscriber_json(stat: &SubscriberStat) -> Value {
@@ -110,6 +141,9 @@ fn print_tables(topic: &Topic, partitions: &[(u32, PartitionStat)]) -> io::Resul
     for (partition, stat) in partitions {
         writeln!(out, "\npartition {partition}")?;
         partition_table(stat).write(&mut out, "  ")?;
+        if let Some(journal) = &stat.journal {
+            journal_table(journal).write(&mut out, "  ")?;
+        }
         if !stat.subscribers.is_empty() {
             subscriber_table(&stat.subscribers).write(&mut out, "  ")?;
         }
@@ -138,6 +172,21 @@ fn partition_table(stat: &PartitionStat) -> Table<8> {
         stat.full_waits.to_string(),
         stat.evictions.to_string(),
         stat.reclaimed.to_string(),
+    ]);
+    table
+}
+
+fn journal_table(stat: &JournalStat) -> Table<7> {
+    let headings = ["JOURNAL", "STATE", "WRITTEN", "DURABLE", "LAG", "LOST", "ERRORS"];
+    let mut table = Table::new(headings, 0);
+    table.push([
+        or_dash(stat.pid),
+        state(stat).to_owned(),
+        stat.written_offset.to_string(),
+        stat.durable_offset.to_string(),
+        stat.lag.to_string(),
+        stat.lost.to_string(),
+        stat.errors.to_string(),
     ]);
     table
 }

@@ -1,7 +1,6 @@
 //! `tickcast sub`: prints the messages of a topic as they come.
 
 use std::io;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -10,8 +9,10 @@ use tickcast::{Event, Flow, Mode, Notice, NoticeKind, StartAt, Subscriber};
 use crate::interrupt::{Interrupt, LOOK_AT_LEAST_EVERY};
 use crate::name::Address;
 use crate::output::{Format, Printer, unless_abandoned};
+use crate::{point, time};
 
 pub(crate) const AFTER_HELP: &str = "\
+A time: 2026-01-02T03:04:05Z, or in ns since 1970: 1767323045000000000ns.
 A loss is a line of JSON, or goes to standard error in the other formats.
 Ctrl-C is exit code 0; a timeout before N messages is 1, and so is a partition
 from which nothing more comes, whatever ends the command.
@@ -28,9 +29,9 @@ pub(crate) struct Options {
     /// The topic, or one of its partitions
     #[arg(value_name = "BUS/TOPIC[/PARTITION]")]
     address: Address,
-    /// Where to start: live, earliest, or the offset of a message
-    #[arg(long, value_name = "WHERE", default_value = "live")]
-    from: From,
+    /// live, earliest, an offset, or a time
+    #[arg(long, value_name = "WHERE", default_value = "live", value_parser = point::in_ring)]
+    from: StartAt,
     /// End after so many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -41,7 +42,7 @@ pub(crate) struct Options {
     #[arg(long, default_value = "text", hide_possible_values = true)]
     format: Format,
     /// End after so long without a message
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", value_parser = time::seconds, allow_negative_numbers = true)]
     timeout: Option<Duration>,
 }
 
@@ -51,29 +52,6 @@ enum ModeName {
     Reliable,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct From(StartAt);
-
-impl FromStr for From {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Ok(Self(match text {
-            "live" => StartAt::Live,
-            "earliest" => StartAt::Earliest,
-            offset => {
-                let offset = offset.parse();
-                StartAt::Offset(offset.map_err(|_| "give live, earliest, or an offset from 0")?)
-            }
-        }))
-    }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    seconds.ok_or_else(|| "give a number of seconds, such as 2.5".to_owned())
-}
-
 /// Prints until there is a reason to end.
 ///
 /// # Errors
@@ -81,7 +59,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let interrupt = Interrupt::install()?;
     let topic = options.address.open()?;
-    let mut settings = topic.subscribe().start_at(options.from.0).mode(match options.mode {
+    let mut settings = topic.subscribe().start_at(options.from).mode(match options.mode {
         ModeName::Lossy => Mode::Lossy,
         ModeName::Reliable => Mode::Reliable,
     });
@@ -92,7 +70,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         settings.open().with_context(|| format!("cannot subscribe to {}", options.address))?;
     let has_several = topic.partitions() > 1;
     let mut reading = Reading {
-        printer: Printer::new(options.format, options.address.clone(), has_several),
+        printer: Printer::new(options.format, vec![options.address.topic_name()], has_several),
         count: 0,
         count_max: options.count.unwrap_or(u64::MAX),
         has_progress: false,
@@ -192,11 +170,11 @@ impl Reading {
         match kind {
             NoticeKind::Lost { from, to, cause } => {
                 self.has_progress = true;
-                self.output = self.printer.loss(origin.partition, from, to, cause);
+                self.output = self.printer.loss(origin, from, to, cause);
             }
             kind => {
                 self.ended += u32::from(kind.is_final());
-                self.printer.notice(origin.partition, &kind);
+                self.printer.notice(origin, &kind);
             }
         }
     }

@@ -65,6 +65,25 @@ impl FileDisk {
         let maker = Maker::start(folder.clone())?;
         Ok(FileDisk { queue, maker, folder })
     }
+
+    /// Has `task` done before each segment is made, by the thread that makes it.
+    pub(crate) fn before_making(&mut self, task: impl FnMut() + Send + 'static) {
+        self.maker.before_making(Box::new(task));
+    }
+
+    /// Begins a segment that is to take the place of the one of that number: it does, durably, with
+    /// [`FileDisk::finish_replacement`], once it is filled.
+    pub(crate) fn begin_replacement(&mut self, first: u64) -> io::Result<FileSegment> {
+        self.folder.begin_replacement(first).map_err(FileError::into_io)
+    }
+
+    pub(crate) fn finish_replacement(
+        &mut self,
+        first: u64,
+        segment: &FileSegment,
+    ) -> io::Result<()> {
+        self.folder.finish_replacement(first, segment).map_err(FileError::into_io)
+    }
 }
 
 impl Disk for FileDisk {
@@ -94,7 +113,7 @@ impl Disk for FileDisk {
     }
 
     fn remove(&mut self, first: u64) -> io::Result<()> {
-        self.folder.remove(first).map_err(FileError::into_io)
+        folder::remove_segment(self.folder.dir(), first).map_err(FileError::into_io)
     }
 
     fn sync(&mut self) -> io::Result<()> {

@@ -27,7 +27,7 @@ use super::{Part, blocking};
 use crate::log::block::BLOCK_BYTES;
 use crate::shm::dir::Dir;
 use crate::shm::error::FileError;
-use crate::shm::lock::Lock;
+use crate::shm::lock::{self, Lock};
 use crate::shm::map::{Pages, allocate};
 
 const SEGMENT: &str = "segment";
@@ -66,11 +66,21 @@ impl SegmentReader {
     pub(crate) fn read(&self, at: u64, to: &Part) -> io::Result<()> {
         blocking::read(self.0.file()?, at, to)
     }
+
+    /// Whether it has a writer, or something that one has asked the kernel for is under way.
+    pub(crate) fn is_written(&self) -> io::Result<bool> {
+        lock::is_held(self.0.file()?, WRITER.start)
+    }
 }
 
 /// The first blocks of all segments in `dir`, in order.
 pub(crate) fn segments(dir: &Dir) -> io::Result<Vec<u64>> {
     all(dir, SEGMENT).map_err(FileError::into_io)
+}
+
+/// The file of the segment that begins with block `first`.
+pub(crate) fn segment_name(first: u64) -> String {
+    name(first, SEGMENT)
 }
 
 /// Opens the segment that begins with block `first` to be read; `None` when there is none.
@@ -87,6 +97,16 @@ pub(crate) fn open_to_read(dir: &Dir, first: u64) -> io::Result<Option<SegmentRe
     }
     let text = format!("{} is being replaced again and again", dir.path().join(name).display());
     Err(io::Error::new(io::ErrorKind::WouldBlock, text))
+}
+
+/// Takes a segment's name away. Its file is used again, unless there are spares enough.
+pub(crate) fn remove_segment(dir: &Dir, first: u64) -> Result<(), FileError> {
+    let segment = name(first, SEGMENT);
+    // A spare of the same number may be there, or a file system that cannot tell.
+    if all(dir, SPARE)?.len() < SPARES_MAX && dir.rename(&segment, &name(first, SPARE)).is_ok() {
+        return Ok(());
+    }
+    dir.remove_file(&segment)
 }
 
 /// The lock, unless what it locks has lost its name: that was opened first, and locked then.
@@ -136,22 +156,10 @@ impl Folder {
         Ok(Some(self.segment(&name, lock)?))
     }
 
-    /// Takes a segment's name away.
-    pub(super) fn remove(&self, first: u64) -> Result<(), FileError> {
-        let segment = name(first, SEGMENT);
-        // A spare of the same number may be there, or a file system that cannot tell.
-        if all(&self.dir, SPARE)?.len() < SPARES_MAX
-            && self.dir.rename(&segment, &name(first, SPARE)).is_ok()
-        {
-            return Ok(());
-        }
-        self.dir.remove_file(&segment)
-    }
-
     /// Makes a segment ready, in place of the one of that number, if there is one.
     pub(super) fn make(&self, first: u64) -> Result<FileSegment, FileError> {
         let name = name(first, SEGMENT);
-        let lock = match self.recycle(&name)? {
+        let lock = match self.recycle(first, &name)? {
             Some(lock) => lock,
             None => self.create(first)?,
         };
@@ -161,10 +169,35 @@ impl Folder {
         Ok(segment)
     }
 
-    /// Gives `name` to a spare that nobody uses; `None` when there is none.
-    fn recycle(&self, name: &str) -> Result<Option<Lock>, FileError> {
+    /// Begins a segment that is to take the place of the one of that number, which goes on being
+    /// that one until it [`does`](Folder::finish_replacement).
+    pub(super) fn begin_replacement(&self, first: u64) -> Result<FileSegment, FileError> {
+        let lock = self.begin(first)?;
+        self.segment(&name(first, NEW), lock)
+    }
+
+    pub(super) fn finish_replacement(
+        &self,
+        first: u64,
+        segment: &FileSegment,
+    ) -> Result<(), FileError> {
+        let new = name(first, NEW);
+        self.io("sync", &new, segment.file().and_then(File::sync_all))?;
+        self.dir.replace(&new, &name(first, SEGMENT))?;
+        self.dir.sync()
+    }
+
+    /// Gives `name`, that of segment `first`, to a spare that nobody uses; `None` when there is
+    /// none.
+    fn recycle(&self, first: u64, name: &str) -> Result<Option<Lock>, FileError> {
         for number in all(&self.dir, SPARE)? {
             let spare = self::name(number, SPARE);
+            if number >= first {
+                // It was cut off the end of the log: what it holds would be taken for blocks that
+                // are to come in its place.
+                self.dir.remove_file(&spare)?;
+                continue;
+            }
             let locks = self
                 .lock(&spare, WRITER)
                 .and_then(|writer| Ok(writer.zip(self.lock(&spare, READERS..READERS + 1)?)));
@@ -194,8 +227,15 @@ impl Folder {
         Ok(bytes == self.segment_bytes && allocate(file, bytes, Pages::Default).is_ok())
     }
 
-    /// Makes the file of segment `first` anew, its room allocated.
+    /// Makes the file of segment `first` anew.
     fn create(&self, first: u64) -> Result<Lock, FileError> {
+        let lock = self.begin(first)?;
+        self.dir.replace(&name(first, NEW), &name(first, SEGMENT))?;
+        Ok(lock)
+    }
+
+    /// Makes a file that is to be segment `first`, its room allocated.
+    fn begin(&self, first: u64) -> Result<Lock, FileError> {
         self.remove_abandoned()?;
         let new = name(first, NEW);
         let lock =
@@ -204,13 +244,11 @@ impl Folder {
         let lock = lock.ok_or_else(|| FileError::AlreadyExists(self.dir.path().join(&new)))?;
         let allocated =
             lock.file().and_then(|file| allocate(file, self.segment_bytes, Pages::Default));
-        self.io("allocate", &new, allocated)
-            .and_then(|()| self.dir.replace(&new, &name(first, SEGMENT)))
-            .inspect_err(|_| {
-                if let Err(error) = self.dir.remove_file(&new) {
-                    log::warn!("something unfinished stays behind: {error}");
-                }
-            })?;
+        self.io("allocate", &new, allocated).inspect_err(|_| {
+            if let Err(error) = self.dir.remove_file(&new) {
+                log::warn!("something unfinished stays behind: {error}");
+            }
+        })?;
         Ok(lock)
     }
 

@@ -1,4 +1,5 @@
-//! The thread that makes segments ready, since that takes its time and an agent's poll has none.
+//! The thread that makes segments ready, and removes old ones before, since that takes its time and
+//! an agent's poll has none.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -15,8 +16,8 @@ use crate::shm::error::FileError;
 /// on.
 #[derive(Debug)]
 pub(super) struct Maker {
-    /// The first blocks of those to be made. `None` only while it is dropped.
-    wanted: Option<Sender<u64>>,
+    /// `None` only while it is dropped.
+    wanted: Option<Sender<Order>>,
     made: Receiver<io::Result<FileSegment>>,
     /// How many were asked for and are not fetched yet.
     count: u64,
@@ -25,6 +26,16 @@ pub(super) struct Maker {
     made_in: Generation,
 }
 
+/// What the thread is to do.
+enum Order {
+    /// Make the segment that begins with this block.
+    Make(u64),
+    /// Do this before it makes another one.
+    Before(Task),
+}
+
+type Task = Box<dyn FnMut() + Send>;
+
 impl Maker {
     pub(super) fn start(folder: Arc<Folder>) -> io::Result<Maker> {
         fork::watch()?;
@@ -32,7 +43,18 @@ impl Maker {
         let (wanted, orders) = channel();
         let (finished, made) = channel();
         let work = move || {
-            for first in orders {
+            let mut before: Option<Task> = None;
+            for order in orders {
+                let first = match order {
+                    Order::Make(first) => first,
+                    Order::Before(task) => {
+                        before = Some(task);
+                        continue;
+                    }
+                };
+                if let Some(task) = &mut before {
+                    task();
+                }
                 let segment = folder.make(first).map_err(FileError::into_io);
                 // Who asked for it may have gone.
                 let _ = finished.send(segment);
@@ -43,10 +65,18 @@ impl Maker {
     }
 
     pub(super) fn ask(&mut self, first: u64) {
-        let wanted = self.wanted.as_ref().expect("present until it is dropped");
-        // If the thread has ended, the answer says so.
-        let _ = wanted.send(first);
+        self.order(Order::Make(first));
         self.count += 1;
+    }
+
+    pub(super) fn before_making(&mut self, task: Task) {
+        self.order(Order::Before(task));
+    }
+
+    fn order(&self, order: Order) {
+        let wanted = self.wanted.as_ref().expect("present until it is dropped");
+        // If the thread has ended, the answer to what is asked for next says so.
+        let _ = wanted.send(order);
     }
 
     pub(super) fn fetch(&mut self) -> Option<io::Result<FileSegment>> {

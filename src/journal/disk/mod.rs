@@ -30,7 +30,9 @@ mod vector;
 use std::io;
 
 pub(crate) use self::files::{Engine, FileDisk};
-pub(crate) use self::folder::{SegmentReader, open_to_read, segments};
+pub(crate) use self::folder::{
+    SegmentReader, open_to_read, remove_segment, segment_name, segments,
+};
 use crate::log::memory::Memory;
 
 /// Bytes that are written or read together, and never torn by our own doing: offsets, lengths and

@@ -9,6 +9,8 @@ use crate::log::pages::journal::{ERROR, ERRORS};
 
 const MESSAGES: u64 = 2_000;
 
+const SEEDS: u64 = 1500;
+
 fn short_writes() -> Faults {
     Faults { short_write: 3, ..Faults::default() }
 }
@@ -64,6 +66,10 @@ fn run(seed: u64, policy: SyncPolicy, faults: &Faults, cut_at: Option<u64>) -> W
     while result.is_err() {
         go_on(&mut world, result);
         result = world.settle();
+    }
+    // Until the disk was asked again for everything that it refused.
+    for _ in 0..100 {
+        world.poll().expect("a disk that works");
     }
     world
 }
@@ -127,6 +133,29 @@ fn all_of_it_at_once_loses_nothing() {
     refuse(&all_of_it());
 }
 
+/// Goes on for at most so many steps of the machine, and stops there.
+fn stop_after(world: &mut World, steps: u64) {
+    let at = world.machine.borrow().steps + 1 + world.random.below(steps);
+    world.machine.borrow_mut().cut_at = Some(at);
+    for _ in 0..1_000_000 {
+        if world.machine.borrow().is_off() || world.publisher.offset() == MESSAGES {
+            return;
+        }
+        let result = world.step(MESSAGES);
+        go_on(world, result);
+    }
+}
+
+/// The power is cut, and what was acknowledged is there.
+fn cut_power(world: &mut World) {
+    let acknowledged = world.durable_offset();
+    world.assert_never_evicted();
+    world.close();
+    world.machine.borrow_mut().cut_power();
+    let there = world.check();
+    assert!(there >= acknowledged, "{:?}: {there} of {acknowledged}", world.policy);
+}
+
 #[test]
 fn kills_and_refusals_together_lose_nothing() {
     for policy in POLICIES {
@@ -135,23 +164,40 @@ fn kills_and_refusals_together_lose_nothing() {
             world.machine.borrow_mut().faults = all_of_it();
             world.start().expect("nothing is there yet");
             for _ in 0..1 + seed % 6 {
-                let at = world.machine.borrow().steps + 1 + world.random.below(40);
-                world.machine.borrow_mut().cut_at = Some(at);
-                for _ in 0..1_000_000 {
-                    if world.machine.borrow().is_off() || world.publisher.offset() == MESSAGES {
-                        break;
-                    }
+                stop_after(&mut world, 40);
+                world.kill(None);
+            }
+            stop_after(&mut world, 20);
+            cut_power(&mut world);
+        }
+    }
+}
+
+/// What was begun in a fresh segment is not taken for the newest once the log went on elsewhere.
+#[test]
+fn a_kill_right_after_a_failed_flush_loses_nothing() {
+    for policy in [POLICIES[1], POLICIES[2]] {
+        for seed in 0..SEEDS {
+            let mut world = World::new(seed, 4, policy);
+            world.start().expect("nothing is there yet");
+            stop_after(&mut world, 60);
+            for _ in 0..3 {
+                world.machine.borrow_mut().cut_at = None;
+                world.machine.borrow_mut().faults = failed_flushes();
+                let errors = world.page(ERRORS);
+                while world.page(ERRORS) == errors && world.publisher.offset() < MESSAGES {
                     let result = world.step(MESSAGES);
                     go_on(&mut world, result);
                 }
+                world.machine.borrow_mut().faults = Faults::default();
+                stop_after(&mut world, 12);
                 world.kill(None);
+                stop_after(&mut world, 25);
+                if seed % 3 == 0 {
+                    world.kill(None);
+                }
             }
-            let acknowledged = world.durable_offset();
-            world.assert_never_evicted();
-            world.close();
-            world.machine.borrow_mut().cut_power();
-            let there = world.check();
-            assert!(there >= acknowledged, "{policy:?} {seed}: {there} of {acknowledged}");
+            cut_power(&mut world);
         }
     }
 }
@@ -187,7 +233,6 @@ fn a_refusal_is_told_as_long_as_it_lasts() {
             go_on(&mut world, result);
         }
         world.settle().expect("a disk that works");
-        // Until it has asked again.
         for _ in 0..100 {
             world.poll().expect("a disk that works");
         }

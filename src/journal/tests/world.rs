@@ -46,6 +46,8 @@ pub(super) struct World {
     pub(super) policy: SyncPolicy,
     /// The publisher dies in one of so many messages; 0 = never.
     pub(super) deaths: u64,
+    /// Whether few messages come at a time, so that blocks are written in many steps.
+    pub(super) is_slow: bool,
     /// Whether segments are removed once all of them is durable.
     pub(super) recycles: bool,
     now: Duration,
@@ -69,6 +71,7 @@ impl World {
             journal: None,
             policy,
             deaths: 0,
+            is_slow: false,
             recycles: false,
             now: Duration::ZERO,
             acknowledged: 0,
@@ -137,8 +140,12 @@ impl World {
     }
 
     pub(super) fn poll(&mut self) -> Result<usize, Fault> {
-        let is_failing = self.state() == JournalState::Failing;
-        self.now += if is_failing { PAUSE } else { STEP };
+        self.now += match self.state() {
+            JournalState::Failing => PAUSE,
+            // So long at times that whatever waits is due.
+            _ if self.random.one_in(30) => Duration::from_millis(self.random.below(150)),
+            _ => STEP,
+        };
         let work = self.journal.as_mut().expect("it was started").poll(self.now);
         let durable = self.durable_offset();
         assert!(durable >= self.acknowledged, "it only grows: {durable}");
@@ -149,7 +156,11 @@ impl World {
     /// A step of a run that goes on until the power is cut, or `end` was published.
     pub(super) fn step(&mut self, end: u64) -> Result<(), Fault> {
         if self.publisher.offset() < end && self.random.one_in(3) {
-            let count = if self.random.one_in(4) { 400 } else { self.random.below(20) };
+            let count = match self.random.below(4) {
+                _ if self.is_slow => self.random.below(4),
+                0 => 400,
+                _ => self.random.below(20),
+            };
             self.publish(count.min(end - self.publisher.offset()));
         }
         self.poll()?;

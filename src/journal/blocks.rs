@@ -91,7 +91,8 @@ impl Blocks {
             first_verdict = buffer.examine(number, self.log_id);
             if !matches!(first_verdict, Verdict::Sound(_)) {
                 (number + 1..number + count).for_each(|number| buffer.forget(number));
-                if first_verdict == Verdict::Absent {
+                // A segment that was only begun when a flush failed: the one before has it.
+                if first_verdict == Verdict::Absent || first == number {
                     continue;
                 }
                 return Ok((0, first_verdict));
@@ -155,7 +156,8 @@ impl Blocks {
         Ok([None; 2])
     }
 
-    /// Whether the place of block `number` begins with something that no writer and no power cut leaves.
+    /// Whether the place of block `number` begins with something that no writer and no power cut
+    /// leaves.
     pub(crate) fn is_marred(&mut self, number: u64) -> io::Result<bool> {
         let Some(first) = self.segment_of(number) else { return Ok(false) };
         let is_there = self.files.fill(first, number, PAGE_BYTES, &self.header)?;

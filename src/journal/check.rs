@@ -1,5 +1,6 @@
-//! Going over the blocks of a journal one by one, and what can be wrong with one: what verifying, telling
-//! the state of a journal and dumping it have in common. It can be done while the journal is written.
+//! Going over the blocks of a journal one by one, and what can be wrong with one: what verifying,
+//! telling the state of a journal and dumping it have in common. It can be done while the journal
+//! is written.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -174,7 +175,8 @@ impl Checker {
             }
         }
         let number = self.number;
-        // The block behind the newest one may have been there, and nothing that tells of it be left.
+        // The block behind the newest one may have been there, and nothing that tells of it be
+        // left.
         if number > newest && (found.is_ok() || !self.is_marred(number)) {
             return Ok(None);
         }
@@ -347,8 +349,8 @@ fn walk(
     (Block { header, checkpoint, tail, starts, first_start, is_left_open, jump }, is_sound)
 }
 
-/// Goes on over the frames of a block one by one, calling `visit` with the position, offset and kind of
-/// each until that returns false.
+/// Goes on over the frames of a block one by one, calling `visit` with the position, offset and
+/// kind of each until that returns false.
 pub(crate) fn each_frame(
     lines: Lines<'_>,
     tail: &mut Tail,

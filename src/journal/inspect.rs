@@ -18,7 +18,8 @@ use crate::log::walk::Tail;
 use crate::shm::error::FileError;
 use crate::sync::Ordering;
 
-/// The journal of a topic, to be looked at by anyone who may read its files, also while it is written.
+/// The journal of a topic, to be looked at by anyone who may read its files, also while it is
+/// written.
 ///
 /// # Examples
 /// ```no_run
@@ -36,8 +37,8 @@ pub struct JournalDir {
     topic: TopicDir,
 }
 
-/// The state that the journal of a partition is in: what lies in its files. What its writer has said
-/// lately is in [`JournalStat`](crate::JournalStat).
+/// The state that the journal of a partition is in: what lies in its files. What its writer has
+/// said lately is in [`JournalStat`](crate::JournalStat).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct JournalInfo {
@@ -68,8 +69,8 @@ pub struct JournalInfo {
     pub first_epoch: u64,
     /// Epoch of the publisher that began the last block.
     pub last_epoch: u64,
-    /// Something behind the end was written, never known to be durable, and is not all there: what a
-    /// power cut left. Whoever goes on with the journal cuts it away.
+    /// Something behind the end was written, never known to be durable, and is not all there: what
+    /// a power cut left. Whoever goes on with the journal cuts it away.
     pub is_cut: bool,
     /// A process writes to it. Its end may be further by now.
     pub is_being_written: bool,
@@ -84,7 +85,8 @@ impl JournalDir {
         Ok(JournalDir { topic: TopicDir::open(path.as_ref())? })
     }
 
-    /// The directories in `dir` that are topics' journals, in order of their names, in whatever state.
+    /// The directories in `dir` that are topics' journals, in order of their names, in whatever
+    /// state.
     ///
     /// # Errors
     /// When `dir` cannot be read.
@@ -114,8 +116,9 @@ impl JournalDir {
         self.topic.segment_bytes()
     }
 
-    /// The state that the journal of a partition is in. Reads the block with the oldest message, those
-    /// that are not known to be durable, and the first page of each block of the newest segments.
+    /// The state that the journal of a partition is in. Reads the block with the oldest message,
+    /// those that are not known to be durable, and the first page of each block of the newest
+    /// segments.
     ///
     /// # Errors
     /// [`JournalError`]. What is damaged is no error.
@@ -136,8 +139,8 @@ impl JournalDir {
         Ok(info)
     }
 
-    /// Reads the whole journal of a partition and checks each block. `progress` is told, now and then, how
-    /// many blocks are done, and how many there are. The memory that it takes is bounded.
+    /// Reads the whole journal of a partition and checks each block. `progress` is told, now and
+    /// then, how many blocks are done, and how many there are. The memory that it takes is bounded.
     ///
     /// Of a journal that is written at this moment it reads what was there when it began.
     ///
@@ -153,8 +156,8 @@ impl JournalDir {
         verify::verify(checker, &dir, progress).map_err(|error| self.error(partition, error))
     }
 
-    /// Hands the blocks and frames of a partition to `handler`, as they lie in the files, from the block
-    /// on in which `from` lies; frames of that block that come before are left out.
+    /// Hands the blocks and frames of a partition to `handler`, as they lie in the files, from the
+    /// block on in which `from` lies; frames of that block that come before are left out.
     ///
     /// # Errors
     /// [`JournalError`]. What is damaged is no error: it is handed out as such.

@@ -55,8 +55,8 @@ impl Pace {
         began.checked_add(after).unwrap_or_else(|| began + Duration::from_secs(31_536_000))
     }
 
-    /// Waits until a message is due; the first is at once. `watch` is asked now and then whether to go
-    /// on waiting.
+    /// Waits until a message is due; the first is at once. `watch` is asked now and then whether to
+    /// go on waiting.
     pub(crate) fn wait(
         &mut self,
         timestamp_ns: u64,

@@ -105,6 +105,8 @@ pub struct ReplayCounters {
     pub lost: u64,
     /// Parts of the files that cannot be read. What is wrong with them is logged.
     pub holes: u64,
+    /// How often a file was read from, to find the start and to go on from there.
+    pub reads: u64,
 }
 
 impl Replay {
@@ -164,8 +166,8 @@ impl Replay {
         self
     }
 
-    /// Tells `watch` how far it is, now and then, also while it waits for a message's time; it ends where
-    /// that breaks.
+    /// Tells `watch` how far it is, now and then, also while it waits for a message's time; it ends
+    /// where that breaks.
     pub fn watch(
         mut self,
         watch: impl FnMut(&ReplayCounters) -> ControlFlow<()> + Send + 'static,
@@ -416,7 +418,8 @@ impl Run {
 
     fn counters(&self) -> ReplayCounters {
         let holes = self.lanes.iter().map(|lane| lane.track.holes()).sum();
-        ReplayCounters { holes, ..self.counters }
+        let reads = self.lanes.iter().map(|lane| lane.track.reads()).sum();
+        ReplayCounters { holes, reads, ..self.counters }
     }
 }
 

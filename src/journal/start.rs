@@ -91,7 +91,7 @@ fn go_past<D: Disk>(
     log::error!(
         "the ring went on without the journal: messages {} to {} are not in it",
         end.offset,
-        from.offset
+        from.offset.saturating_sub(1)
     );
     seal(disk, log_id, recovered, Then::At(number))
         .map_err(|source| RecoveryError::Io { position: end.position, source })?;

@@ -7,11 +7,15 @@ use crate::log::pages::{self, JOURNAL_SLOT, Pages};
 use crate::log::ring::Ring;
 use crate::log::seat::Seat;
 use crate::log::seek;
-use crate::log::walk::{Damaged, Tail};
+use crate::log::walk::{self, Damaged, Tail};
 use crate::sync::Ordering;
 
 /// Blocks that one call walks over at most, so that what was found is written soon.
 const BLOCKS_AT_ONCE: u64 = 16;
+
+/// What is wrong with a ring that does not go on where the journal ends: it is of another log, or the
+/// journal was cut.
+const ANOTHER_LOG: &str = "a message that is another one than was journaled at its place";
 
 /// A place in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -104,9 +108,14 @@ impl Tap {
             tail.advance(ring.lines(), from.position, |_, _| true)?;
             if (tail.resume.position, tail.resume.offset) != (from.position, from.offset) {
                 seat.leave();
-                let what = "a message that is another one than was journaled at its place";
-                return Err(Damaged::new(from.position, what));
+                return Err(Damaged::new(from.position, ANOTHER_LOG));
             }
+        } else if let Some(before) = number.checked_sub(1)
+            && let Some(Tail { resume, .. }) = walk::tail(&ring, before)?
+            && (resume.position, resume.offset) != (from.position, from.offset)
+        {
+            seat.leave();
+            return Err(Damaged::new(from.position, ANOTHER_LOG));
         }
         Ok(Some(Tap { ring, seat, tail, epoch }))
     }

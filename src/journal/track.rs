@@ -102,9 +102,12 @@ impl Loader {
     fn load_rest(&mut self, reader: &mut Reader, position: u64) -> io::Result<bool> {
         let number = block_of(position);
         for look in 0..=LOOKS_AGAIN {
-            let used = match self.load_at(reader, number, 1)? {
-                (_, Verdict::Sound(sound)) => block_start(number) + sound.checkpoint.used_bytes,
-                _ => {
+            let used = match self.load_at(reader, number, 1) {
+                Ok((_, Verdict::Sound(sound))) => block_start(number) + sound.checkpoint.used_bytes,
+                unsound => {
+                    if let Err(error) = unsound {
+                        log::error!("block {number} cannot be read: {error}");
+                    }
                     if let Some(buffer) = reader.buffer() {
                         buffer.clear_behind(position);
                     }
@@ -239,6 +242,11 @@ impl Track {
     /// Position of what comes next.
     pub(crate) fn position(&mut self) -> u64 {
         self.reader.position()
+    }
+
+    /// How often a file was read from.
+    pub(crate) fn reads(&self) -> u64 {
+        self.loader.blocks.reads()
     }
 
     /// How many parts of the log could not be read.

@@ -33,8 +33,8 @@ pub struct Verification {
     pub position: u64,
     /// Everything before this position was on disk when that was written into the files last.
     pub durable_position: u64,
-    /// Where the log ends before what was written last: it was never known to be durable, and is not all
-    /// there, as after a power cut. Whoever goes on with the journal cuts it away there.
+    /// Where the log ends before what was written last: it was never known to be durable, and is
+    /// not all there, as after a power cut. Whoever goes on with the journal cuts it away there.
     pub cut: Option<Damage>,
     /// A process writes to it, and what it writes at this moment was not looked at.
     pub is_being_written: bool,

@@ -206,7 +206,8 @@ impl<D: Disk> Writer<D> {
             submitted: end,
             written: end,
             shown: end,
-            flushed: durable,
+            // What lies before is flushed, or was never written.
+            flushed: end,
             durable,
             marked: told,
             told,
@@ -258,19 +259,13 @@ impl<D: Disk> Writer<D> {
         Ok(work)
     }
 
-    /// Everything before this is on disk, and after a power cut the files say so: recovery needs the
-    /// block that ends here or that this lies in, and none before it.
-    pub(crate) fn told(&self) -> u64 {
-        self.told
-    }
-
     /// Whether everything that was published so far is durable, and says so itself; where nothing can
     /// be promised any more, whether the disk has it.
     pub(crate) fn is_settled(&self) -> bool {
         let position = self.tap.committed().position;
         self.commit.is_none()
             && self.flushed.position == position
-            && (self.told == position || self.is_doubtful)
+            && (self.told == self.durable.position || self.is_doubtful)
     }
 
     /// Makes everything durable that was published so far. To be polled, and then again until it is
@@ -451,7 +446,7 @@ impl<D: Disk> Writer<D> {
                 let waiting = committed.position - self.flushed.position;
                 let is_due = waiting > 0
                     && (self.has_waited(interval) || waiting > self.tap.ring().bytes_len() / 2);
-                if !is_due && !(is_quiet && !has_rest) {
+                if !is_due && (!is_quiet || has_rest) {
                     return work;
                 }
             }

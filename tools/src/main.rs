@@ -41,8 +41,8 @@ const WRONG_USAGE: u8 = 2;
     disable_help_subcommand = true,
     // Without the line that is empty above the usage: all of it is to fit a screen.
     help_template = "{about-with-newline}{usage-heading} {usage}\n\n{all-args}{after-help}",
-    after_help = "Buses are in /dev/shm/tickcast or TICKCAST_DIR. Exit codes: 1 failed, 2 usage.\n\n\
-                  Example:\n  \
+    after_help = "Buses are in /dev/shm/tickcast or TICKCAST_DIR. Exit codes: 1 failed, 2 usage.\n\
+                  \nExample:\n  \
                   seq 5 | tickcast pub md/x --create; tickcast sub md/x --from earliest"
 )]
 struct Cli {

@@ -60,8 +60,8 @@ struct Gap {
 }
 
 impl Printer {
-    /// `topics`: their names, in the order in which they were given; where there are several, a format
-    /// that has fields has one for it. `shows_partition`: one of them is the partition.
+    /// `topics`: their names, in the order in which they were given; where there are several, a
+    /// format that has fields has one for it. `shows_partition`: one of them is the partition.
     pub(crate) fn new(format: Format, topics: Vec<String>, shows_partition: bool) -> Self {
         Self { out: stdout(), format, topics, shows_partition }
     }

@@ -42,7 +42,12 @@ pub(crate) struct Options {
     #[arg(long, default_value = "text", hide_possible_values = true)]
     format: Format,
     /// End after so long without a message
-    #[arg(long, value_name = "SECONDS", value_parser = time::seconds, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = time::seconds,
+        allow_negative_numbers = true
+    )]
     timeout: Option<Duration>,
 }
 

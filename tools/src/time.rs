@@ -19,8 +19,8 @@ pub(crate) fn interval(text: &str) -> Option<Duration> {
     Duration::try_from(interval).ok().filter(|interval| !interval.is_zero())
 }
 
-/// Reads a time in RFC 3339 (2026-01-02T03:04:05.006Z, or with an offset from UTC in place of the Z), or
-/// with the unit ns in nanoseconds since the Unix epoch. Returns these.
+/// Reads a time in RFC 3339 (2026-01-02T03:04:05.006Z, or with an offset from UTC in place of the
+/// Z), or with the unit ns in nanoseconds since the Unix epoch. Returns these.
 pub(crate) fn timestamp_ns(text: &str) -> Option<u64> {
     match text.strip_suffix("ns") {
         Some(number) => number.parse().ok(),

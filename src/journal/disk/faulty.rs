@@ -61,7 +61,9 @@ pub(crate) struct Machine {
     /// What is found under which name, as long as there is power, and without it.
     names: BTreeMap<u64, usize>,
     durable_names: BTreeMap<u64, usize>,
-    spares: Vec<usize>,
+    /// With the number that each had. One is used again for a higher number only: what it holds would be
+    /// taken for the log's.
+    spares: Vec<(u64, usize)>,
     /// Which are kept from other writers.
     locked: BTreeSet<usize>,
     under_way: Vec<UnderWay>,
@@ -196,7 +198,7 @@ impl Machine {
         if let Some(first) = self.preparing.take()
             && self.random.one_in(2)
         {
-            let inode = self.fresh();
+            let inode = self.fresh(first);
             self.names.insert(first, inode);
         }
         self.under_way.clear();
@@ -273,16 +275,17 @@ impl Machine {
         if self.faults.full != 0 && self.random.one_in(self.faults.full) {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
-        let inode = self.fresh();
+        let inode = self.fresh(first);
         self.names.insert(first, inode);
         self.durable_names = self.names.clone();
         self.locked.insert(inode);
         Ok(inode)
     }
 
-    /// A file that has no name: a new one, or one that was removed, with all that is in it.
-    fn fresh(&mut self) -> usize {
-        if let Some(spare) = self.spares.pop() {
+    /// A file for segment `first`: a new one, or one that was removed, with all that is in it.
+    fn fresh(&mut self, first: u64) -> usize {
+        self.spares.retain(|(number, _)| *number < first);
+        if let Some((_, spare)) = self.spares.pop() {
             self.settle(spare);
             return spare;
         }
@@ -384,7 +387,7 @@ impl Disk for FaultyDisk {
     fn remove(&mut self, first: u64) -> io::Result<()> {
         let mut machine = self.machine.borrow_mut();
         if let Some(inode) = machine.names.remove(&first) {
-            machine.spares.push(inode);
+            machine.spares.push((first, inode));
         }
         Ok(())
     }

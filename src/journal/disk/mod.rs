@@ -85,7 +85,7 @@ pub(crate) trait Disk {
     fn sync(&mut self) -> io::Result<()>;
 
     /// Asks for a segment that begins with block `first`: its room allocated, its name durable. What
-    /// it holds may be anything that an older segment held. One that is there already under that name
+    /// it holds may be anything that segments of lower numbers held. One that is there already under that name
     /// is replaced. One can be asked for at a time.
     fn prepare(&mut self, first: u64);
 

@@ -9,8 +9,6 @@ use crate::log::pages::journal::{ERROR, ERRORS};
 
 const MESSAGES: u64 = 2_000;
 
-const SEEDS: u64 = 1500;
-
 fn short_writes() -> Faults {
     Faults { short_write: 3, ..Faults::default() }
 }
@@ -177,7 +175,7 @@ fn kills_and_refusals_together_lose_nothing() {
 #[test]
 fn a_kill_right_after_a_failed_flush_loses_nothing() {
     for policy in [POLICIES[1], POLICIES[2]] {
-        for seed in 0..SEEDS {
+        for seed in 0..100 {
             let mut world = World::new(seed, 4, policy);
             world.start().expect("nothing is there yet");
             stop_after(&mut world, 60);

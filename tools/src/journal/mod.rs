@@ -27,8 +27,8 @@ fn open(path: &Path) -> Result<JournalDir> {
     JournalDir::open(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The partitions to look at: the one that is wanted, or all. Whether there is such a one is for the
-/// library to say.
+/// The partitions to look at: the one that is wanted, or all. Whether there is such a one is for
+/// the library to say.
 fn partitions(journal: &JournalDir, wanted: Option<u32>) -> Range<u32> {
     wanted.map_or(0..journal.partitions(), |partition| partition..partition.saturating_add(1))
 }

@@ -259,6 +259,13 @@ impl<D: Disk> Writer<D> {
         Ok(work)
     }
 
+    /// Everything before this is on disk, and after a power cut the files say so: recovery needs the
+    /// block that ends here or that this lies in, and none before it.
+    #[cfg(test)]
+    pub(crate) fn told(&self) -> u64 {
+        self.told
+    }
+
     /// Whether everything that was published so far is durable, and says so itself; where nothing can
     /// be promised any more, whether the disk has it.
     pub(crate) fn is_settled(&self) -> bool {

@@ -88,7 +88,7 @@ pub fn prune(
     ignore_cursors: bool,
 ) -> Result<Pruned, JournalError> {
     let topic = TopicDir::open(path.as_ref())?;
-    Retention { topic, partition, keep, ignores_cursors: ignore_cursors }.apply(Blocks::durable)
+    Retention { topic, partition, keep, ignores_cursors: ignore_cursors }.apply()
 }
 
 /// What is kept of one partition.
@@ -101,11 +101,8 @@ pub(crate) struct Retention {
 }
 
 impl Retention {
-    /// Removes what need not be kept. `durable` says up to where the log is on disk.
-    pub(crate) fn apply(
-        &self,
-        durable: impl FnOnce(&mut Blocks) -> io::Result<u64>,
-    ) -> Result<Pruned, JournalError> {
+    /// Removes what need not be kept.
+    pub(crate) fn apply(&self) -> Result<Pruned, JournalError> {
         let Retention { topic, partition, keep, ignores_cursors } = self;
         if keep.is_all() {
             return Ok(Pruned::default());
@@ -113,7 +110,8 @@ impl Retention {
         let path = topic.path().join(partition.to_string());
         let io = |error| FileError::from_io("read", &path, error);
         let mut blocks = topic.blocks(*partition)?;
-        let durable = durable(&mut blocks).map_err(io)?;
+        // As the files say it, not as the journal does: recovery begins with the block that ends there.
+        let durable = blocks.durable().map_err(io)?;
         let removable = self.removable(&mut blocks, durable).map_err(io)?;
         let needed = if *ignores_cursors { None } else { self.needed()? };
         let mut pruned = Pruned::default();
@@ -145,7 +143,7 @@ impl Retention {
             // Of the newest the room may not be used yet.
             bytes += if newer > 0 { count * BLOCK_BYTES } else { 0 };
             newer += 1;
-            if newer > 1 && block_start(*first) <= durable && self.keep.lets_go(&header, bytes) {
+            if newer > 1 && block_start(*first) < durable && self.keep.lets_go(&header, bytes) {
                 begins.push(Begin { index, end_before: end_before(&header), header });
             }
         }

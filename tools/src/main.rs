@@ -109,6 +109,12 @@ enum Journal {
     /// Print blocks and frames as they lie in the files
     #[command(after_help = journal::dump::AFTER_HELP)]
     Dump(journal::dump::Options),
+    /// End a journal before a message
+    #[command(after_help = journal::truncate::AFTER_HELP)]
+    Truncate(journal::truncate::Options),
+    /// Remove old segments
+    #[command(after_help = journal::prune::AFTER_HELP)]
+    Prune(journal::prune::Options),
 }
 
 #[derive(Subcommand)]
@@ -122,6 +128,12 @@ enum Bench {
     /// Measure what further subscribers cost the publisher
     #[command(after_help = "Example:\n  tickcast bench fanout --json fanout.json")]
     Fanout(BenchOptions),
+    /// Measure journaling beside bare writes to the same disk
+    #[command(after_help = "Example:\n  tickcast bench journal --dir /var/tmp --json journal.json")]
+    Journal(DiskBenchOptions),
+    /// Measure replays beside bare reads from the same disk
+    #[command(after_help = "Example:\n  tickcast bench replay --dir /var/tmp --json replay.json")]
+    Replay(DiskBenchOptions),
 }
 
 #[derive(clap::Args)]
@@ -137,6 +149,15 @@ struct BenchOptions {
     /// Write every block to this file, too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct DiskBenchOptions {
+    #[command(flatten)]
+    options: BenchOptions,
+    /// Make a directory for files in this one, and remove it afterwards
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
 }
 
 impl From<BenchOptions> for bench::Options {
@@ -169,11 +190,19 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Journal(Journal::Info(options)) => journal::info::run(&options),
         Command::Journal(Journal::Verify(options)) => journal::verify::run(&options),
         Command::Journal(Journal::Dump(options)) => journal::dump::run(&options),
+        Command::Journal(Journal::Truncate(options)) => journal::truncate::run(&options),
+        Command::Journal(Journal::Prune(options)) => journal::prune::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::DemoSubscriber(options) => demo::run_subscriber(&options),
         Command::Bench(Bench::Latency(options)) => bench::latency(&options.into()),
         Command::Bench(Bench::Throughput(options)) => bench::throughput(&options.into()),
         Command::Bench(Bench::Fanout(options)) => bench::fanout(&options.into()),
+        Command::Bench(Bench::Journal(DiskBenchOptions { options, dir })) => {
+            bench::journal(&options.into(), &dir)
+        }
+        Command::Bench(Bench::Replay(DiskBenchOptions { options, dir })) => {
+            bench::replay(&options.into(), &dir)
+        }
         Command::BenchPeer { core, shared } => bench::play_far_side(core, &shared),
     }
 }

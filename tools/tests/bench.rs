@@ -137,3 +137,79 @@ fn interrupted_it_leaves_no_bus() {
         assert_eq!(names_in(place.path()), [""; 0], "the bus is removed");
     }
 }
+
+/// Runs a benchmark of a disk for a second; checks what all have in common.
+fn run_on_disk(name: &str, trials: &[(&[&str], usize)]) {
+    let _alone = alone();
+    let place = tempfile::tempdir_in("/dev/shm").unwrap();
+    // Where the binary was built is a disk, whatever a directory for temporary files is.
+    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("report.json");
+    let arguments = [name, "--seconds", "1", "--json", path.to_str().unwrap(), "--dir"];
+    let mut command = bench(place.path(), &arguments);
+    let output = command.arg(disk.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(names_in(place.path()), [""; 0], "the bus is removed");
+    assert_eq!(names_in(disk.path()), [""; 0], "the files are removed");
+
+    let report: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let list = |value: &Value| value.as_array().unwrap().clone();
+    let found = list(&report["trials"]);
+    assert_eq!(found.len(), trials.len());
+    for (found, (contenders, goals)) in found.iter().zip(trials) {
+        let mut names = list(&found["contenders"]);
+        let columns = list(&found["columns"]).len();
+        let rounds = list(&found["rounds"]);
+        for round in &rounds {
+            assert_eq!(list(round).len(), names.len());
+            assert!(list(round).iter().all(|block| list(&block["figures"]).len() == columns));
+        }
+        // It takes part where it is installed.
+        names.retain(|name| name != "fio, never flushed");
+        assert_eq!(names, *contenders);
+        let is_skipped = list(&found["notes"]).iter().any(|note| note.to_string().contains("skip"));
+        if is_skipped {
+            eprintln!("skipped, as `bench {name}` says: {}", found["notes"]);
+        }
+        assert_eq!(rounds.is_empty(), is_skipped, "{found}");
+        let outcomes = list(&found["goals"]);
+        assert_eq!(outcomes.len(), *goals);
+        for outcome in outcomes {
+            let goal = outcome["goal"].as_str().unwrap();
+            assert_eq!(outcome["met"].is_boolean(), outcome["figure"].is_number(), "{outcome}");
+            assert!(text.contains(&format!("goal: {goal}: ")), "{goal}: {text}");
+        }
+    }
+}
+
+#[test]
+fn journal_has_its_form() {
+    let writing = [
+        "bare",
+        "bare, never flushed",
+        "bare, huge pages",
+        "journal",
+        "journal, 48 bytes",
+        "bare, fresh",
+        "journal, fresh",
+    ];
+    let cost = ["reader, 1 M/s", "journal, 1 M/s", "reader, 200 k/s", "journal, 200 k/s"];
+    let durable = ["bare", "bare, both cores busy", "journal", "journal, flood"];
+    run_on_disk("journal", &[(&writing, 2), (&cost, 2), (&durable, 2)]);
+}
+
+#[test]
+fn replay_has_its_form() {
+    let pace = [
+        "bare wait, 100 k/s",
+        "replay, 100 k/s",
+        "replay, 100 k/s, cold",
+        "bare wait, 2 k/s",
+        "replay, 2 k/s",
+    ];
+    let (warm, cold, seek) =
+        (["bare loop", "replay"], ["bare reads", "replay"], ["by offset", "by time"]);
+    run_on_disk("replay", &[(&warm, 1), (&cold, 1), (&seek, 2), (&pace, 0)]);
+}

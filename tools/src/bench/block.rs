@@ -146,11 +146,13 @@ impl Clock {
 }
 
 #[inline(always)]
-fn elapsed_ns(start: Instant) -> u64 {
+pub(crate) fn elapsed_ns(start: Instant) -> u64 {
     let elapsed: Duration = start.elapsed();
     elapsed.as_nanos() as u64
 }
 
-fn new_histogram() -> Result<Histogram<u64>> {
+/// # Errors
+/// When there is no memory for one.
+pub(crate) fn new_histogram() -> Result<Histogram<u64>> {
     Histogram::new_with_bounds(1, SAMPLE_NS_MAX, 3).context("cannot make a histogram")
 }

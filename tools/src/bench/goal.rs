@@ -27,6 +27,38 @@ pub(crate) const FLOW_GOALS: [Goal; 2] = [
 pub(crate) const FANOUT_GOALS: [Goal; 1] =
     [Goal::new("64 lossy", Bound::AtMost(1.10), "1 lossy", ("64 lossy", 0))];
 
+/// The goals for writing a journal.
+pub(crate) const WRITING_GOALS: [Goal; 2] = [
+    Goal::new("journal", Bound::AtLeast(0.9), "bare writes", ("journal", 0)),
+    Goal::new("journal, fresh,", Bound::AtLeast(0.9), "bare writes", ("journal, fresh", 0)),
+];
+
+/// The goals for what a journal costs the publisher.
+pub(crate) const COST_GOALS: [Goal; 2] = [
+    Goal::new("journal, 1 M/s,", Bound::AtMost(1.10), "one reader", ("journal, 1 M/s", 0)),
+    Goal::new("journal, 200 k/s,", Bound::AtMost(1.10), "one reader", ("journal, 200 k/s", 0)),
+];
+
+/// The goals for what is durable at once.
+pub(crate) const DURABLE_GOALS: [Goal; 2] = [
+    Goal::new("journal p50", Bound::AtMost(1.20), "bare", ("journal", 0)),
+    Goal::new("journal, flood,", Bound::AtLeast(100.0), "one by one", ("journal, flood", 3)),
+];
+
+/// The goal for replays from the page cache.
+pub(crate) const WARM_GOALS: [Goal; 1] =
+    [Goal::new("replay", Bound::AtLeast(0.8), "bare loop", ("replay", 0))];
+
+/// The goal for replays from the disk.
+pub(crate) const COLD_GOALS: [Goal; 1] =
+    [Goal::new("replay", Bound::AtLeast(0.9), "bare reads", ("replay", 0))];
+
+/// The goals for finding a start, for the worst of all.
+pub(crate) const SEEK_GOALS: [Goal; 2] = [
+    Goal::new("reads by offset", Bound::AtMost(1.0), "2 + log2(blocks)", ("by offset", 0)),
+    Goal::new("reads by time", Bound::AtMost(1.0), "2 + log2(blocks)", ("by time", 0)),
+];
+
 /// The name of a row and the number of a column.
 type Place = (&'static str, usize);
 
@@ -116,6 +148,12 @@ impl Display for Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::disk::cold::COLD_COLUMNS;
+    use crate::bench::disk::cost::COST_COLUMNS;
+    use crate::bench::disk::durable::DURABLE_COLUMNS;
+    use crate::bench::disk::seek::SEEK_COLUMNS;
+    use crate::bench::disk::warm::WARM_COLUMNS;
+    use crate::bench::disk::writing::WRITING_COLUMNS;
     use crate::bench::fanout::{CROWDS, FANOUT_COLUMNS};
     use crate::bench::statistics::Spread;
     use crate::bench::verdict::{FLOW_COLUMNS, LATENCY_COLUMNS};
@@ -179,5 +217,14 @@ mod tests {
         let [Goal { figure: (name, column), .. }] = FANOUT_GOALS;
         assert_eq!(FANOUT_COLUMNS[column], "x one subscriber");
         assert!(CROWDS.iter().any(|crowd| crowd.name == name));
+        let columns = |goals: &[Goal], columns: &[&'static str]| -> Vec<&'static str> {
+            goals.iter().map(|goal| columns[goal.figure.1]).collect()
+        };
+        assert_eq!(columns(&WRITING_GOALS, &WRITING_COLUMNS), ["x bare"; 2]);
+        assert_eq!(columns(&COST_GOALS, &COST_COLUMNS), ["x one reader"; 2]);
+        assert_eq!(columns(&DURABLE_GOALS, &DURABLE_COLUMNS), ["x bare", "x one by one"]);
+        assert_eq!(columns(&WARM_GOALS, &WARM_COLUMNS), ["x bare"]);
+        assert_eq!(columns(&COLD_GOALS, &COLD_COLUMNS), ["x bare"]);
+        assert_eq!(columns(&SEEK_GOALS, &SEEK_COLUMNS), ["most / bound"; 2]);
     }
 }

@@ -7,6 +7,7 @@ mod block;
 mod bus_round_trip;
 mod bus_stream;
 mod cores;
+mod disk;
 mod fanout;
 mod goal;
 mod handoff;
@@ -22,6 +23,7 @@ mod stream;
 mod temporary_bus;
 mod verdict;
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -45,6 +47,7 @@ use verdict::{FLOW_COLUMNS, LATENCY_COLUMNS, judge_flow, judge_latency};
 use crate::interrupt::Interrupt;
 pub(crate) use bare::bare_handoff;
 pub(crate) use cores::pin;
+pub(crate) use disk::{journal, replay};
 pub(crate) use peer::PEER_COMMAND;
 pub(crate) use statistics::Percentile;
 
@@ -204,7 +207,7 @@ impl Setup {
     }
 }
 
-fn deliver<B: Serialize>(report: &Report<B>, options: &Options) -> Result<()> {
+fn deliver(report: &(impl Display + Serialize), options: &Options) -> Result<()> {
     write!(io::stdout().lock(), "{report}").context("cannot print the report")?;
     let Some(path) = &options.json else { return Ok(()) };
     let file = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;

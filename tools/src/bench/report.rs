@@ -48,7 +48,7 @@ struct JudgedRound<B> {
 }
 
 #[derive(Serialize)]
-struct Machine {
+pub(crate) struct Machine {
     processor: String,
     kernel: String,
     cores: usize,
@@ -103,7 +103,7 @@ impl<B> Report<B> {
 }
 
 impl Machine {
-    fn this() -> Self {
+    pub(crate) fn this() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let cpuinfo = read("/proc/cpuinfo");
         let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
@@ -115,11 +115,17 @@ impl Machine {
     }
 }
 
+impl Display for Machine {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let Self { processor, kernel, cores } = self;
+        write!(out, "{processor}, {cores} cores, Linux {kernel}")
+    }
+}
+
 impl<B> Display for Report<B> {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
-        let Machine { processor, kernel, cores } = &self.machine;
         writeln!(out, "{}", self.title)?;
-        writeln!(out, "{processor}, {cores} cores, Linux {kernel}")?;
+        writeln!(out, "{}", self.machine)?;
         writeln!(
             out,
             "near side on core {}, far side on core {}",
@@ -150,7 +156,7 @@ impl<B> Display for Report<B> {
                 "\n{blocks} rounds in which the bare hand-off took {median:.1} ns at the median \
                  ({min:.1} to {max:.1})"
             )?;
-            self.table(out, &regime.rows)?;
+            table(out, self.columns, &regime.rows, "beat the limit")?;
             regime.goals.iter().try_for_each(|outcome| writeln!(out, "{outcome}"))?;
         }
         let rare = self.summary.regimes.iter().filter(|regime| !shown(regime));
@@ -170,26 +176,30 @@ impl<B> Display for Report<B> {
     }
 }
 
-impl<B> Report<B> {
-    fn table(&self, out: &mut Formatter<'_>, rows: &[Row]) -> fmt::Result {
-        write!(out, "{:<24} {:>6} {:>7} {:>11}", "", "blocks", "invalid", "n")?;
-        for column in self.columns {
-            write!(out, " {column:>23}")?;
+/// The rows, a figure in each of `columns`. Invalid blocks are those that `fault`.
+pub(crate) fn table(
+    out: &mut Formatter<'_>,
+    columns: &[&str],
+    rows: &[Row],
+    fault: &str,
+) -> fmt::Result {
+    write!(out, "{:<24} {:>6} {:>7} {:>11}", "", "blocks", "invalid", "n")?;
+    for column in columns {
+        write!(out, " {column:>23}")?;
+    }
+    writeln!(out)?;
+    for row in rows {
+        let Row { name, blocks_valid, blocks_invalid, count, figures } = row;
+        write!(out, "{name:<24} {blocks_valid:>6} {blocks_invalid:>7} {count:>11}")?;
+        for figure in figures {
+            write!(out, " {:>23}", figure.map_or("-".to_owned(), cell))?;
         }
         writeln!(out)?;
-        for row in rows {
-            let Row { name, blocks_valid, blocks_invalid, count, figures } = row;
-            write!(out, "{name:<24} {blocks_valid:>6} {blocks_invalid:>7} {count:>11}")?;
-            for figure in figures {
-                write!(out, " {:>23}", figure.map_or("-".to_owned(), cell))?;
-            }
-            writeln!(out)?;
-            if blocks_invalid > blocks_valid {
-                writeln!(out, "  DOUBTFUL: most blocks of {name} beat the limit; find out why")?;
-            }
+        if blocks_invalid > blocks_valid {
+            writeln!(out, "  DOUBTFUL: most blocks of {name} {fault}; find out why")?;
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// The median and the quartiles, with three or four digits that matter.

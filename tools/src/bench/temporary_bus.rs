@@ -36,6 +36,15 @@ impl TemporaryBus {
         self.create_topic_with(name, SlowSubscriber::Wait)
     }
 
+    /// Makes a topic whose ring is of this size.
+    ///
+    /// # Errors
+    /// When shared memory is full.
+    pub(crate) fn create_topic_of(&self, name: &str, ring_bytes: u64) -> Result<Topic> {
+        let topic = self.0.topic(name).ring_bytes(ring_bytes).create();
+        topic.with_context(|| format!("cannot make the topic {name}"))
+    }
+
     /// Makes a topic that treats slow subscribers as `slow` says.
     ///
     /// # Errors

@@ -91,6 +91,25 @@ pub(crate) struct Row {
     pub(crate) figures: Vec<Option<Spread>>,
 }
 
+/// Sums up what each contender showed in `rounds`, which are in the order of `names`.
+pub(crate) fn rows(rounds: &[&[Judged]], names: &[&'static str], columns: usize) -> Vec<Row> {
+    let row = |(at, name): (usize, &&'static str)| {
+        let all: Vec<&Judged> = rounds.iter().map(|round| &round[at]).collect();
+        let valid: Vec<&Judged> = all.iter().copied().filter(|block| block.valid).collect();
+        let figure = |column: usize| {
+            Spread::of(valid.iter().filter_map(|block| block.figures[column]).collect())
+        };
+        Row {
+            name,
+            blocks_valid: valid.len(),
+            blocks_invalid: all.len() - valid.len(),
+            count: valid.iter().map(|block| block.count).sum(),
+            figures: (0..columns).map(figure).collect(),
+        }
+    };
+    names.iter().enumerate().map(row).collect()
+}
+
 /// Sums up settled rounds: the hand-off of each, and its judged blocks in the order of `names`.
 pub(crate) fn summarise(
     rounds: &[(f64, &[Judged])],
@@ -100,22 +119,9 @@ pub(crate) fn summarise(
 ) -> Vec<Regime> {
     let handoffs_ns: Vec<f64> = rounds.iter().map(|round| round.0).collect();
     let regime = |members: Vec<usize>| {
-        let row = |(at, name): (usize, &&'static str)| {
-            let all: Vec<&Judged> = members.iter().map(|&round| &rounds[round].1[at]).collect();
-            let valid: Vec<&Judged> = all.iter().copied().filter(|block| block.valid).collect();
-            let figure = |column: usize| {
-                Spread::of(valid.iter().filter_map(|block| block.figures[column]).collect())
-            };
-            Row {
-                name,
-                blocks_valid: valid.len(),
-                blocks_invalid: all.len() - valid.len(),
-                count: valid.iter().map(|block| block.count).sum(),
-                figures: (0..columns).map(figure).collect(),
-            }
-        };
+        let rounds: Vec<&[Judged]> = members.iter().map(|&round| rounds[round].1).collect();
+        let rows = rows(&rounds, names, columns);
         let handoff_ns = Spread::of(members.iter().map(|&round| handoffs_ns[round]).collect())?;
-        let rows: Vec<Row> = names.iter().enumerate().map(row).collect();
         let goals = goals.iter().map(|goal| goal.judge(&rows)).collect();
         Some(Regime { handoff_ns, rows, goals })
     };

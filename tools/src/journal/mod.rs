@@ -1,7 +1,9 @@
-//! `tickcast journal`: looks at journals. Each subcommand has its own file.
+//! `tickcast journal`: looks at journals, and cuts them at either end. Each subcommand has its own file.
 
 pub(crate) mod dump;
 pub(crate) mod info;
+pub(crate) mod prune;
+pub(crate) mod truncate;
 pub(crate) mod verify;
 
 use std::ops::Range;

@@ -21,11 +21,15 @@ fn each_help_fits_a_screen_and_has_an_example() {
         "journal info",
         "journal verify",
         "journal dump",
+        "journal truncate",
+        "journal prune",
         "demo",
         "bench",
         "bench latency",
         "bench throughput",
         "bench fanout",
+        "bench journal",
+        "bench replay",
     ] {
         let help = String::from_utf8(place.done(&format!("{command} --help"))).unwrap();
         // One line is the prompt's.

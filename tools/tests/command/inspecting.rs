@@ -139,3 +139,30 @@ fn what_is_no_journal_is_told_so() {
     assert!(outcome.stdout.starts_with(format!("{dir}/y/0: sound").as_bytes()), "{outcome:?}");
     outcome.failed(1, "1 of the journals could not be verified");
 }
+
+#[test]
+fn both_ends_can_be_cut() {
+    let (place, files) = (Place::new(), files());
+    place.publish("pub md/x --create", numbers(0..100_000).as_bytes());
+    end(record(&place, "md/x", files.path(), "--segment-size 1MiB").0);
+    let path = format!("{}/x", files.path().display());
+    let offsets = || {
+        let lines = json_lines(&place.done(&format!("replay {path} --format json")));
+        let offset = |line: &serde_json::Value| line["offset"].as_u64().expect("a message");
+        (offset(lines.first().expect("some")), offset(lines.last().expect("some")))
+    };
+    assert_eq!(offsets(), (0, 99_999));
+    place.run(&format!("journal prune {path}")).failed(2, "--keep-bytes");
+    let said = place.done(&format!("journal prune {path} --before 50000"));
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.starts_with(&format!("{path}/0: removed 3 segments, 3 MiB")), "{said}");
+    // Segments of 16 blocks with 1022 messages each.
+    assert_eq!(offsets(), (3 * 16 * 1022, 99_999));
+
+    place.run(&format!("journal truncate {path} --to 100001")).failed(1, "no message 100001");
+    let said = place.done(&format!("journal truncate {path} --to 70000"));
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("ends before message 70000; given up: 30,000 messages"), "{said}");
+    assert_eq!(offsets(), (3 * 16 * 1022, 69_999));
+    place.done(&format!("journal verify {path}"));
+}

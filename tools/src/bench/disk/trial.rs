@@ -1,0 +1,169 @@
+//! One comparison on a disk: blocks of its contenders are interleaved, judged round by round, and
+//! summed up. Other than for latencies there are no regimes: each round has its own yardstick.
+use std::fmt::{self, Display, Formatter};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::bench::goal::{Goal, Outcome};
+use crate::bench::report::table;
+use crate::bench::verdict::{self, Judged, Row};
+use crate::interrupt::Interrupt;
+
+/// Nobody is faster than the bare loop, but for noise.
+const RATIO_MAX: f64 = 1.0 / 0.97;
+
+/// What is compared.
+pub(super) struct Trial {
+    pub(super) title: &'static str,
+    pub(super) contenders: Vec<&'static str>,
+    pub(super) columns: &'static [&'static str],
+    pub(super) goals: &'static [Goal],
+    /// Contenders whose first figure is their share of a limit.
+    pub(super) limited: &'static [&'static str],
+    /// What to know about it.
+    pub(super) notes: Vec<String>,
+    /// What an invalid block is said to do.
+    pub(super) fault: &'static str,
+}
+
+/// What it found.
+#[derive(Serialize)]
+pub(super) struct Found {
+    title: &'static str,
+    notes: Vec<String>,
+    contenders: Vec<&'static str>,
+    columns: &'static [&'static str],
+    rows: Vec<Row>,
+    goals: Vec<Outcome>,
+    /// Contenders that seem to beat the limit.
+    doubtful: Vec<&'static str>,
+    #[serde(skip)]
+    fault: &'static str,
+    rounds: Vec<Vec<Judged>>,
+}
+
+impl Trial {
+    /// Runs rounds for `duration` after a first one that only warms up. `block` measures contender
+    /// number so and so; each round begins with another one.
+    ///
+    /// # Errors
+    /// When a block fails, or the user wants an end.
+    pub(super) fn run<B>(
+        self,
+        duration: Duration,
+        interrupt: &Interrupt,
+        mut block: impl FnMut(usize) -> Result<B>,
+        judge: impl Fn(&[B]) -> Vec<Judged>,
+    ) -> Result<Found> {
+        let contenders = self.contenders.len();
+        let mut rounds = Vec::new();
+        let mut start = None;
+        for first in 0.. {
+            let mut blocks: Vec<Option<B>> = (0..contenders).map(|_| None).collect();
+            for at in (0..contenders).map(|next| (first + next) % contenders) {
+                interrupt.check()?;
+                blocks[at] = Some(block(at)?);
+            }
+            let blocks: Vec<B> = blocks.into_iter().flatten().collect();
+            match start {
+                None => start = Some(Instant::now()),
+                Some(start) => {
+                    rounds.push(judge(&blocks));
+                    if start.elapsed() >= duration {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(self.sum_up(rounds))
+    }
+
+    /// What is known without a round: why there is none.
+    pub(super) fn skip(mut self, why: String) -> Found {
+        self.notes.push(why);
+        self.sum_up(Vec::new())
+    }
+
+    fn sum_up(self, rounds: Vec<Vec<Judged>>) -> Found {
+        let Self { title, contenders, columns, goals, limited, notes, fault } = self;
+        let judged: Vec<&[Judged]> = rounds.iter().map(|round| &round[..]).collect();
+        let rows = verdict::rows(&judged, &contenders, columns.len());
+        let goals = goals.iter().map(|goal| goal.judge(&rows)).collect();
+        let beats = |row: &&Row| {
+            let ratio = row.figures.first().copied().flatten();
+            limited.contains(&row.name) && ratio.is_some_and(|ratio| ratio.median > RATIO_MAX)
+        };
+        let doubtful = rows.iter().filter(beats).map(|row| row.name).collect();
+        Found { title, notes, contenders, columns, rows, goals, doubtful, fault, rounds }
+    }
+}
+
+impl Display for Found {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(out, "\n{}", self.title)?;
+        self.notes.iter().try_for_each(|note| writeln!(out, "- {note}"))?;
+        if !self.rounds.is_empty() {
+            table(out, self.columns, &self.rows, self.fault)?;
+        }
+        for name in &self.doubtful {
+            writeln!(out, "  DOUBTFUL: {name} beats the bare loop by over 3%; find out why")?;
+        }
+        self.goals.iter().try_for_each(|outcome| writeln!(out, "{outcome}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::goal::WARM_GOALS;
+
+    fn trial() -> Trial {
+        Trial {
+            title: "replay",
+            contenders: vec!["bare", "replay"],
+            columns: &["x bare", "M messages/s"],
+            goals: &WARM_GOALS,
+            limited: &["replay"],
+            notes: vec!["a note".to_owned()],
+            fault: "are wrong",
+        }
+    }
+
+    fn judge(rates: &[f64]) -> Vec<Judged> {
+        let figures = |rate| vec![Some(rate / rates[0]), Some(rate)];
+        let judged = |rate: &f64| Judged { valid: true, count: 1, figures: figures(*rate) };
+        rates.iter().map(judged).collect()
+    }
+
+    #[test]
+    fn blocks_are_set_against_the_yardstick_of_their_round_and_the_first_round_is_left_out() {
+        let mut blocks = 0;
+        let block = |at: usize| {
+            blocks += 1;
+            Ok(if blocks <= 2 { 77.0 } else { [100.0, 85.0][at] })
+        };
+        let found = trial().run(Duration::ZERO, &Interrupt::default(), block, judge).unwrap();
+        assert_eq!((found.rounds.len(), blocks), (1, 4));
+        assert_eq!(found.rows[1].figures[0].unwrap().median, 0.85);
+        assert!(found.doubtful.is_empty());
+        let text = found.to_string();
+        assert!(text.contains("\n- a note\n"), "{text}");
+        assert!(text.contains("replay at least 0.80 x bare loop: 0.850, met"), "{text}");
+    }
+
+    #[test]
+    fn what_beats_the_limit_is_doubtful() {
+        let found = trial().sum_up(vec![judge(&[100.0, 104.0]), judge(&[100.0, 105.0])]);
+        assert_eq!(found.doubtful, ["replay"]);
+        assert!(found.to_string().contains("DOUBTFUL: replay beats"));
+    }
+
+    #[test]
+    fn what_is_skipped_says_why() {
+        let text = trial().skip("there is no room".to_owned()).to_string();
+        assert!(text.contains("there is no room"), "{text}");
+        assert!(text.contains(": not measured"), "{text}");
+    }
+}

@@ -139,7 +139,7 @@ fn files_are_private_to_owner_and_group_unless_told_otherwise() {
                 files += 1;
             }
         }
-        assert_eq!(files, 1 + 1 + 2 * 4);
+        assert_eq!(files, 1 + 1 + 2 * 5);
         drop(bus);
         remove(&name);
     }

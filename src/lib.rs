@@ -17,7 +17,8 @@
 //! What may surprise who knows other buses:
 //!
 //! - A subscriber is lossy and starts live unless it asks for something else. Nothing of it is kept
-//!   when it goes: to go on later, keep its [offsets](Subscriber::offsets).
+//!   when it goes, unless it has a [name](SubscriberBuilder::cursor) and the topic a journal: to go on
+//!   later, keep its [offsets](Subscriber::offsets).
 //! - A publisher needs nobody who listens. It waits for reliable subscribers only, for one that hangs
 //!   as long as for one that is slow, unless the topic [evicts](SlowSubscriber::EvictAfter) them.
 //! - An offset numbers messages, not bytes, and a message above 64 KiB comes in one piece.

@@ -14,7 +14,8 @@ use crate::common::child::Child;
 use crate::common::payload::{is_payload, length_of, payload};
 
 pub(crate) const RING_BYTES: u64 = 256 << 10;
-pub(crate) const FILES: [&str; 5] = ["topic", "0.log", "0.publisher", "0.control", "0.cursors"];
+pub(crate) const FILES: [&str; 6] =
+    ["topic", "0.log", "0.publisher", "0.control", "0.cursors", "0.journal"];
 
 /// A bus whose topic has gone round some times and has no publisher.
 pub(crate) fn sound_bus() -> TestBus {

@@ -55,9 +55,9 @@ fn foreign_versions_and_magic_numbers_are_refused() {
     let bus = sound_bus();
     let originals = Originals::of(&bus, "t");
     let mut trier = Trier::new();
-    let cases: [(usize, u64, &[u8], &str); 10] = [
+    let cases: [(usize, u64, &[u8], &str); 11] = [
         (0, 0, b"NOTATOPC", "does not belong to this topic"),
-        (0, 8, &[9, 0, 0, 0], "has layout version 9, this program knows 1: use the version"),
+        (0, 8, &[9, 0, 0, 0], "has layout version 9, this program knows 2: use the version"),
         (0, 12, &[0, 0, 0, 0], "does not belong"),
         (0, 12, &[0xff; 4], "does not belong"),
         (0, 16, &[0xff; 16], "does not belong"),
@@ -66,6 +66,7 @@ fn foreign_versions_and_magic_numbers_are_refused() {
         (2, 0, b"X", "does not belong"),
         (2, 8, b"X", "does not belong"),
         (3, 0, b"X", "does not belong"),
+        (5, 64, b"X", "does not belong"),
     ];
     for (file, at, bytes, expected) in cases {
         let path = &originals.0[file].0;
@@ -81,7 +82,7 @@ fn foreign_versions_and_magic_numbers_are_refused() {
         originals.restore();
     }
     // Another topic's files of the same size.
-    for file in ["0.publisher", "0.control"] {
+    for file in ["0.publisher", "0.control", "0.journal"] {
         fs::copy(bus.file("evict", file), bus.file("t", file)).expect("room");
         let said = trier.try_everything(&bus, "t", true, file);
         assert!(said.contains("does not belong"), "{file}: {said}");

@@ -209,7 +209,7 @@ fn replay_has_its_form() {
         "bare wait, 2 k/s",
         "replay, 2 k/s",
     ];
-    let (warm, cold, seek) =
-        (["bare loop", "replay"], ["bare reads", "replay"], ["by offset", "by time"]);
+    let warm = ["bare loop", "bare loop, from files", "replay"];
+    let (cold, seek) = (["bare reads", "replay"], ["by offset", "by time"]);
     run_on_disk("replay", &[(&warm, 1), (&cold, 1), (&seek, 2), (&pace, 0)]);
 }

@@ -1,6 +1,7 @@
 //! How fast a replay is whose files are in the page cache, beside a bare loop over the same bytes in
 //! memory: it checks each block's CRC, goes over the same frames and looks at the same words.
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,14 @@ use crate::bench::verdict::Judged;
 /// What the figures of a block are.
 pub(crate) const WARM_COLUMNS: [&str; 3] = ["x bare", "M messages/s", "MB/s"];
 
+/// Who takes part.
+const CONTENDERS: [&str; 3] = ["bare loop", "bare loop, from files", "replay"];
 const BARE: usize = 0;
+const BARE_FROM_FILES: usize = 1;
+
+/// Bytes that the bare loop reads from a file at once: they stay in the cache until they are walked
+/// over.
+const READ_BYTES: usize = 256 << 10;
 
 /// All of the journal.
 #[derive(Debug, Clone, Copy)]
@@ -31,17 +39,18 @@ struct Read {
 /// # Errors
 /// When a contender fails, or the user wants an end.
 pub(super) fn run(setup: &Setup, recorded: &Recorded, duration: Duration) -> Result<Found> {
-    // This reads the files, too, and so fills the page cache.
-    let read = |(path, bytes): (PathBuf, u64)| -> Result<Vec<u8>> {
-        let file = fs::read(&path);
+    let paths = recorded.files()?;
+    // This fills the page cache, too.
+    let read = |(path, bytes): &(PathBuf, u64)| -> Result<Vec<u8>> {
+        let file = fs::read(path);
         let mut file = file.with_context(|| format!("cannot read {}", path.display()))?;
-        file.truncate(bytes as usize);
+        file.truncate(*bytes as usize);
         Ok(file)
     };
-    let files: Vec<Vec<u8>> = recorded.files()?.into_iter().map(read).collect::<Result<_>>()?;
+    let files: Vec<Vec<u8>> = paths.iter().map(read).collect::<Result<_>>()?;
     let trial = Trial {
         title: "replay from the page cache: messages of 48 bytes, a word of each summed up",
-        contenders: vec!["bare loop", "replay"],
+        contenders: CONTENDERS.to_vec(),
         columns: &WARM_COLUMNS,
         goals: &WARM_GOALS,
         limited: &["replay"],
@@ -59,7 +68,11 @@ pub(super) fn run(setup: &Setup, recorded: &Recorded, duration: Duration) -> Res
         &setup.interrupt,
         |at| {
             let start = Instant::now();
-            let walked = if at == BARE { walk(&files)? } else { recorded.replay()? };
+            let walked = match at {
+                BARE => walk(&files)?,
+                BARE_FROM_FILES => walk_from_files(&paths)?,
+                _ => recorded.replay()?,
+            };
             let duration_s = start.elapsed().as_secs_f64();
             recorded.check(walked)?;
             Ok(Read { messages: walked.messages, bytes: recorded.bytes, duration_s })
@@ -70,12 +83,30 @@ pub(super) fn run(setup: &Setup, recorded: &Recorded, duration: Duration) -> Res
 
 fn walk(files: &[Vec<u8>]) -> Result<Walked> {
     let mut walked = Walked::default();
-    for file in files {
-        for block in file.as_chunks::<BLOCK_BYTES>().0 {
-            ensure!(walked.add(block), "a block of the journal is damaged");
+    files.iter().try_for_each(|file| add(file, &mut walked))?;
+    Ok(walked)
+}
+
+fn walk_from_files(paths: &[(PathBuf, u64)]) -> Result<Walked> {
+    let mut walked = Walked::default();
+    let mut buffer = vec![0; READ_BYTES];
+    for (path, bytes) in paths {
+        let read = || format!("cannot read {}", path.display());
+        let file = File::open(path).with_context(read)?;
+        for at in (0..*bytes).step_by(READ_BYTES) {
+            let part = &mut buffer[..READ_BYTES.min((bytes - at) as usize)];
+            file.read_exact_at(part, at).with_context(read)?;
+            add(part, &mut walked)?;
         }
     }
     Ok(walked)
+}
+
+fn add(bytes: &[u8], walked: &mut Walked) -> Result<()> {
+    for block in bytes.as_chunks::<BLOCK_BYTES>().0 {
+        ensure!(walked.add(block), "a block of the journal is damaged");
+    }
+    Ok(())
 }
 
 fn judge(blocks: &[Read]) -> Vec<Judged> {

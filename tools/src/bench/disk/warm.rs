@@ -60,6 +60,7 @@ pub(super) fn run(setup: &Setup, recorded: &Recorded, duration: Duration) -> Res
                 recorded.bytes >> 20
             ),
             "bare: the CRC of each block, then its frames".to_owned(),
+            "from files: the same, but the kernel copies them from its page cache first".to_owned(),
         ],
         fault: "",
     };

@@ -14,6 +14,7 @@ use crate::journal::start::start;
 use crate::journal::status::{JournalState, Status};
 use crate::journal::topic_dir::TopicDir;
 use crate::journal::writer::{SyncPolicy, Writer};
+use crate::log::memory::Memory;
 use crate::log::pages::{self, Pages};
 use crate::runtime::Agent;
 use crate::shm::lock::Lock;
@@ -150,7 +151,7 @@ impl JournalBuilder {
         let ring = files.ring(Access::ReadOnly)?;
         let log_id = topic.descriptor().partition_log_id(partition);
         let mut disk = dir.disk(partition)?;
-        self.retain(&mut disk, dir, partition)?;
+        self.retain(&mut disk, dir, partition, pages.journal.clone())?;
         let (writer, cut) = start(disk, ring, &pages, log_id, self.sync)
             .map_err(|error| JournalError::from_start(error, dir.path().to_owned(), partition))?;
         if let Some(Cut { from, to }) = cut {
@@ -171,6 +172,7 @@ impl JournalBuilder {
         disk: &mut FileDisk,
         dir: &TopicDir,
         partition: u32,
+        page: Memory,
     ) -> Result<(), JournalError> {
         if self.keep.is_all() {
             return Ok(());
@@ -178,13 +180,15 @@ impl JournalBuilder {
         let topic = TopicDir::open(dir.path())?;
         let (keep, ignores_cursors) = (self.keep, self.ignores_cursors);
         let retention = Retention { topic, partition, keep, ignores_cursors };
-        disk.before_making(move || match retention.apply() {
-            Ok(pruned) => {
-                if let Some(name) = pruned.held_by {
-                    log::info!("partition {partition}: cursor {name} keeps old segments");
+        disk.before_making(move || {
+            match retention.apply(|_| Ok(page.load(pages::journal::TOLD, Ordering::Acquire))) {
+                Ok(pruned) => {
+                    if let Some(name) = pruned.held_by {
+                        log::info!("partition {partition}: cursor {name} keeps old segments");
+                    }
                 }
+                Err(error) => log::error!("partition {partition}: nothing is removed: {error}"),
             }
-            Err(error) => log::error!("partition {partition}: nothing is removed: {error}"),
         });
         Ok(())
     }

@@ -88,7 +88,7 @@ pub fn prune(
     ignore_cursors: bool,
 ) -> Result<Pruned, JournalError> {
     let topic = TopicDir::open(path.as_ref())?;
-    Retention { topic, partition, keep, ignores_cursors: ignore_cursors }.apply()
+    Retention { topic, partition, keep, ignores_cursors: ignore_cursors }.apply(Blocks::durable)
 }
 
 /// What is kept of one partition.
@@ -101,8 +101,12 @@ pub(crate) struct Retention {
 }
 
 impl Retention {
-    /// Removes what need not be kept.
-    pub(crate) fn apply(&self) -> Result<Pruned, JournalError> {
+    /// Removes what need not be kept. `told` says up to where the files say by themselves that the log is
+    /// on disk: recovery begins with the block that ends there.
+    pub(crate) fn apply(
+        &self,
+        told: impl FnOnce(&mut Blocks) -> io::Result<u64>,
+    ) -> Result<Pruned, JournalError> {
         let Retention { topic, partition, keep, ignores_cursors } = self;
         if keep.is_all() {
             return Ok(Pruned::default());
@@ -110,8 +114,7 @@ impl Retention {
         let path = topic.path().join(partition.to_string());
         let io = |error| FileError::from_io("read", &path, error);
         let mut blocks = topic.blocks(*partition)?;
-        // As the files say it, not as the journal does: recovery begins with the block that ends there.
-        let durable = blocks.durable().map_err(io)?;
+        let durable = told(&mut blocks).map_err(io)?;
         let removable = self.removable(&mut blocks, durable).map_err(io)?;
         let needed = if *ignores_cursors { None } else { self.needed()? };
         let mut pruned = Pruned::default();

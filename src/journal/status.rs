@@ -104,6 +104,11 @@ impl Status {
         self.page.store(journal::DURABLE_OFFSET, place.offset, Ordering::Release);
     }
 
+    /// The files say by themselves that everything before this is on disk.
+    pub(crate) fn set_told(&self, position: u64) {
+        self.page.store(journal::TOLD, position, Ordering::Release);
+    }
+
     /// The disk refused something at `position`.
     pub(crate) fn add_error(&self, error: &io::Error, position: u64) {
         let code = error.raw_os_error().unwrap_or(match error.kind() {

@@ -187,6 +187,7 @@ impl<D: Disk> Writer<D> {
         let Begin { segment, end, durable, told, sequence } = begin;
         let unflushed = segment.iter().map(|(segment, _)| (segment.clone(), None)).collect();
         status.set_written(end);
+        status.set_told(told);
         status.set_durable(durable);
         status.set_state(JournalState::Running);
         Writer {
@@ -362,6 +363,7 @@ impl<D: Disk> Writer<D> {
         if !self.is_doubtful {
             self.durable = commit.target;
             self.told = commit.tells;
+            self.status.set_told(self.told);
             self.status.set_durable(self.durable);
         }
         if self.policy != SyncPolicy::None {

@@ -101,6 +101,9 @@ pub(crate) mod journal {
     pub(crate) const DURABLE_OFFSET: u64 = 16;
     /// The same, as a position.
     pub(crate) const DURABLE: u64 = 17;
+    /// The durable position that the files themselves say: recovery needs the block that ends there, or
+    /// that it lies in, and none before.
+    pub(crate) const TOLD: u64 = 18;
     /// Every message below this offset was given to the disk, and a reader of the files finds it.
     pub(crate) const WRITTEN_OFFSET: u64 = 24;
     /// The same, as a position.

@@ -7,10 +7,9 @@
 //! be written over.
 #![forbid(unsafe_code)]
 
-use std::io;
-
 use crate::journal::disk::{Disk, PAGE_BYTES, Part};
 use crate::journal::recovery::{Recovered, RecoveryError, recover};
+use crate::journal::seal::write;
 use crate::log::block::{BLOCK_BYTES, LogId, block_of, block_start};
 use crate::log::segment::{BlockBuffer, Sound, Verdict};
 
@@ -72,29 +71,13 @@ fn write_again<D: Disk>(
             // The log goes on there: the ring went past what is between.
             number = next;
         }
-        write(disk, segment, block_start(from - first), part).map_err(io(block_start(from)))?;
+        write(disk, segment, block_start(from - first), &part).map_err(io(block_start(from)))?;
     }
     for (segment, first) in segments {
         disk.flush(0, segment);
         disk.finish().and_then(|over| over.result).map_err(io(block_start(*first)))?;
     }
     *durable = end;
-    Ok(())
-}
-
-/// Writes all of `part`.
-fn write<D: Disk>(
-    disk: &mut D,
-    segment: &D::Segment,
-    mut at: u64,
-    mut part: Part,
-) -> io::Result<()> {
-    while part.bytes > 0 {
-        disk.write(0, segment, at, std::slice::from_ref(&part));
-        let written = disk.finish()?.result?;
-        let written = (written - written % PAGE_BYTES).min(part.bytes);
-        (at, part.at, part.bytes) = (at + written, part.at + written, part.bytes - written);
-    }
     Ok(())
 }
 

@@ -131,6 +131,7 @@ pub(super) fn fill(number: u64, tail: &mut Tail, buffer: &mut BlockBuffer, then:
     debug_assert_eq!(block_of(resume.position), number + 1);
 }
 
+/// Writes all of `part`, and waits for it.
 pub(super) fn write<D: Disk>(
     disk: &mut D,
     segment: &D::Segment,

@@ -37,6 +37,9 @@ const NEW: &str = "new";
 const WRITER: Range<u64> = 0..1;
 const READERS: u64 = 1;
 
+/// Highest block that is believed of a name, so that counting on from it never overflows.
+const NUMBER_MAX: u64 = 1 << 46;
+
 /// More than so many spares are not kept.
 const SPARES_MAX: usize = 2;
 
@@ -318,5 +321,5 @@ fn name(first: u64, kind: &str) -> String {
 /// The number in a name of that kind.
 fn number(entry: &str, kind: &str) -> Option<u64> {
     let number = u64::from_str_radix(entry.split_once('.')?.0, 16).ok()?;
-    (entry == name(number, kind)).then_some(number)
+    (entry == name(number, kind) && number <= NUMBER_MAX).then_some(number)
 }

@@ -31,15 +31,24 @@ pub(crate) struct Blocks {
 struct Files {
     dir: Dir,
     open: Option<(u64, SegmentReader)>,
+    reads_much: bool,
     reads: u64,
 }
 
 impl Blocks {
     pub(crate) fn open(dir: Dir, log_id: LogId, segment_blocks: u64) -> io::Result<Blocks> {
         let header = BlockBuffer::new(1)?;
-        let files = Files { dir, open: None, reads: 0 };
+        let files = Files { dir, open: None, reads_much: false, reads: 0 };
         let mut blocks = Blocks { log_id, segment_blocks, firsts: Vec::new(), files, header };
         blocks.refresh()?;
+        Ok(blocks)
+    }
+
+    /// The same files, to be read by somebody else, who reads a lot.
+    pub(crate) fn try_clone(&self) -> io::Result<Blocks> {
+        let dir = self.files.dir.try_clone()?;
+        let mut blocks = Blocks::open(dir, self.log_id, self.segment_blocks)?;
+        blocks.files.reads_much = true;
         Ok(blocks)
     }
 
@@ -175,7 +184,9 @@ impl Blocks {
     pub(crate) fn is_written(&mut self, number: u64) -> io::Result<bool> {
         match self.segment_of(number) {
             None => Ok(false),
-            Some(first) => self.files.open(first)?.map_or(Ok(false), SegmentReader::is_written),
+            Some(first) => {
+                self.files.open(first)?.map_or(Ok(false), |segment| segment.is_written())
+            }
         }
     }
 
@@ -185,14 +196,13 @@ impl Blocks {
         self.refresh()?;
         let mut number = number + 1;
         while number < self.end() {
-            if !self
-                .firsts
-                .iter()
-                .any(|first| (*first..first + self.segment_blocks).contains(&number))
-            {
-                number =
-                    self.firsts.iter().copied().find(|first| *first > number).unwrap_or(u64::MAX);
-                continue;
+            match self.next_written(number)? {
+                Some(written) if written == number => {}
+                Some(written) => {
+                    number = written;
+                    continue;
+                }
+                None => return Ok(None),
             }
             match self.header(number) {
                 Ok(Some(_)) => return Ok(Some(number)),
@@ -202,6 +212,28 @@ impl Blocks {
             number += 1;
         }
         Ok(None)
+    }
+
+    /// The first block from `number` on whose place was ever written.
+    fn next_written(&mut self, number: u64) -> io::Result<Option<u64>> {
+        let mut number = number;
+        while let Some(first) = self.segment_of(number).or_else(|| self.segment_behind(number)) {
+            number = number.max(first);
+            let behind = self.segment_behind(number).unwrap_or(u64::MAX);
+            let end = behind.min(first + self.segment_blocks);
+            if let Some(segment) = self.files.open(first)?
+                && let Some(at) = segment.next_written(block_start(number - first))?
+                && first + at / BLOCK_BYTES < end
+            {
+                return Ok(Some(first + at / BLOCK_BYTES));
+            }
+            number = end;
+        }
+        Ok(None)
+    }
+
+    fn segment_behind(&self, number: u64) -> Option<u64> {
+        self.firsts.iter().copied().find(|first| *first > number)
     }
 
     /// The last block below `end` whose header is `before` the place that is looked for, or else the
@@ -250,12 +282,17 @@ impl Blocks {
         }
         match found {
             Some(number) => Ok(Some(number)),
-            None => match self.first() {
-                None => Ok(None),
-                // It will be there.
-                Some(first) if first >= end || self.header(first)?.is_some() => Ok(Some(first)),
-                Some(first) => self.next_behind(first),
-            },
+            None => self.find_first(end),
+        }
+    }
+
+    /// The first block that is there, or will be, below `end`.
+    pub(crate) fn find_first(&mut self, end: u64) -> io::Result<Option<u64>> {
+        match self.first() {
+            None => Ok(None),
+            // It will be there.
+            Some(first) if first >= end || self.header(first)?.is_some() => Ok(Some(first)),
+            Some(first) => self.next_behind(first),
         }
     }
 
@@ -269,11 +306,11 @@ impl Blocks {
 
 impl Files {
     /// Opens a segment; `None` when it is no more.
-    fn open(&mut self, first: u64) -> io::Result<Option<&SegmentReader>> {
+    fn open(&mut self, first: u64) -> io::Result<Option<&mut SegmentReader>> {
         if self.open.as_ref().is_none_or(|(open, _)| *open != first) {
             self.open = open_to_read(&self.dir, first)?.map(|segment| (first, segment));
         }
-        Ok(self.open.as_ref().map(|(_, segment)| segment))
+        Ok(self.open.as_mut().map(|(_, segment)| segment))
     }
 
     /// Reads a block, or only its beginning, or some blocks. False when the segment is no more.
@@ -285,9 +322,16 @@ impl Files {
         buffer: &BlockBuffer,
     ) -> io::Result<bool> {
         self.reads += 1;
+        let reads_much = self.reads_much;
         let Some(segment) = self.open(first)? else { return Ok(false) };
         let (memory, at) = buffer.place(number);
-        segment.read(block_start(number - first), &Part { memory: memory.clone(), at, bytes })?;
+        let part = Part { memory: memory.clone(), at, bytes };
+        let from = block_start(number - first);
+        if reads_much {
+            segment.read_much(from, &part)?
+        } else {
+            segment.read(from, &part)?
+        }
         Ok(true)
     }
 }

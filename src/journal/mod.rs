@@ -30,6 +30,7 @@
 //! | [`recovery`] | where a journal ends, after whatever happened to it |
 
 mod again;
+mod ahead;
 mod blocks;
 mod check;
 pub(crate) mod cursor_file;

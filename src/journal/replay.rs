@@ -14,7 +14,7 @@ use crate::journal::pace::{Pace, Speed};
 use crate::journal::topic_dir::TopicDir;
 use crate::journal::track::Track;
 use crate::log::lane::StartAt;
-use crate::log::reader::Frame;
+use crate::log::reader::{Frame, RawMessage};
 use crate::runtime::inside_agent;
 
 /// Where a replay ends.
@@ -34,8 +34,11 @@ pub enum Until {
 /// Reads journals: by default all that they hold, as fast as possible.
 ///
 /// Several partitions, of one topic or of several, come merged by their timestamps, each in its own
-/// order. Memory is bounded whatever the journal's size: some 256 KiB for each partition, and the
+/// order. Memory is bounded whatever the journal's size: up to 7 MiB for each partition, and the
 /// largest message.
+///
+/// As fast as possible takes two cores: for each partition of which much is read, threads read and
+/// check what comes next. They may run where the thread may that replays. At a pace there are none.
 ///
 /// # Examples
 /// ```no_run
@@ -286,9 +289,14 @@ struct Lane {
 /// A replay that runs.
 struct Run {
     lanes: Vec<Lane>,
+    outlet: Outlet,
+}
+
+/// What stands between the log and the handler.
+struct Outlet {
     pace: Option<Pace>,
-    count_max: u64,
     filter: Option<Filter>,
+    count_max: u64,
     watch: Watch,
     counters: ReplayCounters,
 }
@@ -309,7 +317,10 @@ impl Run {
                 let bytes_max = dir.descriptor.message_bytes_max();
                 let track = Track::open(blocks, from, bytes_max)
                     .map_err(|source| io_error(source, &path, origin, 0))?;
-                let Some(track) = track else { continue };
+                let Some(mut track) = track else { continue };
+                if speed == Speed::Max {
+                    track.read_ahead();
+                }
                 let (offset_end, time_end_ns) = match until {
                     Until::End => (u64::MAX, u64::MAX),
                     Until::Offset(offset) => (offset, u64::MAX),
@@ -328,12 +339,13 @@ impl Run {
             }
         }
         let (pace, counters) = (Pace::new(speed), ReplayCounters::default());
-        Ok(Run { lanes, pace, count_max, filter, watch, counters })
+        Ok(Run { lanes, outlet: Outlet { pace, filter, count_max, watch, counters } })
     }
 
     fn wants_more(&mut self) -> bool {
         let counters = self.counters();
-        counters.messages < self.count_max && (self.watch.0)(&counters).is_continue()
+        let Outlet { count_max, watch, .. } = &mut self.outlet;
+        counters.messages < *count_max && (watch.0)(&counters).is_continue()
     }
 
     /// The partition whose next event is the oldest.
@@ -351,41 +363,23 @@ impl Run {
         index: usize,
         handler: &mut impl FnMut(Event<'_>) -> R,
     ) -> Flow {
-        let Run { lanes, pace, count_max, filter, watch, counters } = self;
+        let Run { lanes, outlet } = self;
         let is_alone = lanes.len() == 1;
         let lane = &mut lanes[index];
         let origin = lane.origin;
         lane.is_ready = false;
-        let mut take = |event: Event<'_>| {
-            let Event::Message(message) = event else { return handler(event).into() };
-            if let Some(Filter(filter)) = filter
-                && !filter(message.payload)
-            {
-                return Flow::Next;
-            }
-            if let Some(pace) = pace
-                && pace.wait(message.timestamp_ns, || (watch.0)(counters)).is_break()
-            {
-                return Flow::Stop;
-            }
-            let payload_bytes = message.payload.len() as u64;
-            let flow = handler(event).into();
-            if flow != Flow::Retry {
-                counters.messages += 1;
-                counters.payload_bytes += payload_bytes;
-            }
-            if counters.messages >= *count_max { Flow::Stop } else { flow }
-        };
         let mut lost = 0;
         let flow = match lane.track.frame() {
-            Some(Frame::Message(raw)) => take(Event::Message(Message::new(origin, raw))),
+            Some(Frame::Message(raw)) => {
+                outlet.hand_out(Event::Message(Message::new(origin, raw)), handler)
+            }
             Some(Frame::Lost { from, to, cause }) => {
                 // What the files do not have, the journal has lost.
                 let cause =
                     cause.map_or(LossCause::Journal, |code| LossCause::from_code(Some(code)));
                 lost = to - from + 1;
                 let kind = NoticeKind::Lost { from, to, cause };
-                take(Event::Notice(Notice { kind, origin }))
+                outlet.hand_out(Event::Notice(Notice { kind, origin }), handler)
             }
             Some(Frame::Control { .. }) | None => Flow::Next,
         };
@@ -395,31 +389,14 @@ impl Run {
             return flow;
         }
         lane.track.consume();
-        if flow == Flow::Stop || !is_alone {
-            counters.lost += lost;
-            return flow;
-        }
-        let mut flow = Flow::Next;
-        let (offset_end, time_end_ns) = (lane.offset_end, lane.time_end_ns);
-        lane.track.each_message(usize::MAX, |raw| {
-            if raw.offset >= offset_end || raw.timestamp_ns >= time_end_ns {
-                return ControlFlow::Break(false);
-            }
-            flow = take(Event::Message(Message::new(origin, raw)));
-            match flow {
-                Flow::Next => ControlFlow::Continue(()),
-                Flow::Stop => ControlFlow::Break(true),
-                Flow::Retry => ControlFlow::Break(false),
-            }
-        });
-        counters.lost += lost;
-        flow
+        outlet.counters.lost += lost;
+        if flow == Flow::Stop || !is_alone { flow } else { lane.hand_out_run(outlet, handler) }
     }
 
     fn counters(&self) -> ReplayCounters {
         let holes = self.lanes.iter().map(|lane| lane.track.holes()).sum();
         let reads = self.lanes.iter().map(|lane| lane.track.reads()).sum();
-        ReplayCounters { holes, reads, ..self.counters }
+        ReplayCounters { holes, reads, ..self.outlet.counters }
     }
 }
 
@@ -440,6 +417,83 @@ impl Lane {
         }
         self.is_ready &= !self.is_finished;
         Ok(())
+    }
+
+    /// Hands out the plain messages that follow what was consumed last, as far as they are loaded.
+    fn hand_out_run<R: Into<Flow>>(
+        &mut self,
+        outlet: &mut Outlet,
+        handler: &mut impl FnMut(Event<'_>) -> R,
+    ) -> Flow {
+        let Lane { track, origin, offset_end, time_end_ns, .. } = self;
+        let (origin, offset_end, time_end_ns) = (*origin, *offset_end, *time_end_ns);
+        let is_over =
+            |raw: &RawMessage<'_>| raw.offset >= offset_end || raw.timestamp_ns >= time_end_ns;
+        let mut flow = Flow::Next;
+        if outlet.pace.is_some() || outlet.filter.is_some() {
+            track.each_message(usize::MAX, |raw| {
+                if is_over(&raw) {
+                    return ControlFlow::Break(false);
+                }
+                flow = outlet.hand_out(Event::Message(Message::new(origin, raw)), handler);
+                consumed(flow)
+            });
+            return flow;
+        }
+        // Counted where nobody else can look: the counters of the outlet may change with every call
+        // of what a user gave.
+        let left = outlet.count_max - outlet.counters.messages;
+        let mut payload_bytes = 0;
+        let (messages, _) = track.each_message(left.try_into().unwrap_or(usize::MAX), |raw| {
+            if is_over(&raw) {
+                return ControlFlow::Break(false);
+            }
+            let bytes = raw.payload.len() as u64;
+            flow = handler(Event::Message(Message::new(origin, raw))).into();
+            payload_bytes += if flow == Flow::Retry { 0 } else { bytes };
+            consumed(flow)
+        });
+        outlet.counters.messages += messages as u64;
+        outlet.counters.payload_bytes += payload_bytes;
+        flow
+    }
+}
+
+impl Outlet {
+    /// Hands out one event, when it is due and wanted.
+    fn hand_out<R: Into<Flow>>(
+        &mut self,
+        event: Event<'_>,
+        handler: &mut impl FnMut(Event<'_>) -> R,
+    ) -> Flow {
+        let Outlet { pace, filter, count_max, watch, counters } = self;
+        let Event::Message(message) = event else { return handler(event).into() };
+        if let Some(Filter(filter)) = filter
+            && !filter(message.payload)
+        {
+            return Flow::Next;
+        }
+        if let Some(pace) = pace
+            && pace.wait(message.timestamp_ns, || (watch.0)(counters)).is_break()
+        {
+            return Flow::Stop;
+        }
+        let payload_bytes = message.payload.len() as u64;
+        let flow = handler(event).into();
+        if flow != Flow::Retry {
+            counters.messages += 1;
+            counters.payload_bytes += payload_bytes;
+        }
+        if counters.messages >= *count_max { Flow::Stop } else { flow }
+    }
+}
+
+/// Whether the message that a handler has just had is consumed, and another one wanted.
+fn consumed(flow: Flow) -> ControlFlow<bool> {
+    match flow {
+        Flow::Next => ControlFlow::Continue(()),
+        Flow::Stop => ControlFlow::Break(true),
+        Flow::Retry => ControlFlow::Break(false),
     }
 }
 

@@ -17,6 +17,8 @@ const BLOCKS_AT_ONCE: u64 = 16;
 /// journal was cut.
 const ANOTHER_LOG: &str = "a message that is another one than was journaled at its place";
 
+const NOT_NEXT: &str = "a block that does not follow the last";
+
 /// A place in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Place {
@@ -132,9 +134,11 @@ impl Tap {
             if is_edge(position) && !self.enter(block_of(position))? {
                 break;
             }
-            self.tail.advance(self.ring.lines(), u64::MAX, |_, _| true)?;
-            if !is_edge(self.tail.resume.position) {
-                break;
+            if !self.pass_full_block()? {
+                self.tail.advance(self.ring.lines(), u64::MAX, |_, _| true)?;
+                if !is_edge(self.tail.resume.position) {
+                    break;
+                }
             }
         }
         Ok(self.tail.resume.position != before)
@@ -145,10 +149,23 @@ impl Tap {
         let Some(header) = self.ring.header(number) else { return Ok(false) };
         let offset = self.tail.resume.offset;
         if header.first_offset != offset || header.epoch < self.epoch {
-            return Err(Damaged::new(block_start(number), "a block that does not follow the last"));
+            return Err(Damaged::new(block_start(number), NOT_NEXT));
         }
         self.tail = Tail::at_block(number, &header);
         self.epoch = header.epoch;
+        Ok(true)
+    }
+
+    /// Goes past the rest of a block that is full, which the header of the next one says: to walk over
+    /// it would fetch a line for each message from the publisher's core. Returns whether it is.
+    fn pass_full_block(&mut self) -> Result<bool, Damaged> {
+        let next = block_of(self.tail.resume.position) + 1;
+        // Edge `entry`: the block before was committed to its end.
+        let Some(header) = self.ring.header(next) else { return Ok(false) };
+        if header.first_offset < self.tail.resume.offset {
+            return Err(Damaged::new(block_start(next), NOT_NEXT));
+        }
+        self.tail = Tail::before_block(next, header.first_offset);
         Ok(true)
     }
 

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::thread;
 use std::time::Duration;
 
+use crate::journal::ahead::ReadAhead;
 use crate::journal::blocks::Blocks;
 use crate::journal::seal::jump_of;
 use crate::log::block::{BLOCK_BYTES, block_of, block_start, is_edge};
@@ -19,6 +20,9 @@ use crate::log::segment::{BlockBuffer, Verdict};
 /// cache in between.
 const LOAD_BLOCKS: u64 = 4;
 
+/// After so many loads, one behind the other, a thread of its own loads what follows.
+const LOADS_BEFORE_AHEAD: u32 = 2;
+
 /// How often a block that seems to be cut off, though others follow it, is looked at again: it may just
 /// be on its way to the disk.
 const LOOKS_AGAIN: u32 = 50;
@@ -30,11 +34,22 @@ pub(crate) struct Loader {
     blocks: Blocks,
     /// Parts of the log that could not be read.
     holes: u64,
+    ahead: Ahead,
+}
+
+/// Who loads what comes next.
+#[derive(Debug)]
+enum Ahead {
+    /// The reader, when it comes to it.
+    Never,
+    /// The reader, this often; then a thread.
+    After(u32),
+    Thread(ReadAhead),
 }
 
 impl Loader {
     pub(crate) fn new(blocks: Blocks) -> Loader {
-        Loader { blocks, holes: 0 }
+        Loader { blocks, holes: 0, ahead: Ahead::Never }
     }
 
     /// Room for what is loaded.
@@ -50,7 +65,7 @@ impl Loader {
     pub(crate) fn start(&mut self, start_at: StartAt, limit: u64) -> io::Result<Option<Start>> {
         let (blocks, end) = (&mut self.blocks, limit.div_ceil(BLOCK_BYTES));
         let found = match start_at {
-            StartAt::Earliest => blocks.find(end, |_| false)?,
+            StartAt::Earliest => blocks.find_first(end)?,
             StartAt::Offset(offset) => blocks.find(end, |header| header.first_offset < offset)?,
             StartAt::Time(time_ns) => {
                 blocks.find(end, |header| header.timestamp_max_ns < time_ns)?
@@ -80,14 +95,41 @@ impl Loader {
             return self.load_rest(reader, position);
         }
         let number = block_of(position);
+        if let Ahead::Thread(ahead) = &mut self.ahead
+            && ahead.exchange(number, |buffer| reader.exchange_buffer(buffer))
+        {
+            return Ok(true);
+        }
         let count = LOAD_BLOCKS.min(block_of(limit - 1) + 1 - number);
         match self.load_at(reader, number, count) {
-            Ok((1.., _)) => return Ok(true),
+            Ok((sound @ 1.., _)) => {
+                self.load_ahead(number + sound);
+                return Ok(true);
+            }
             Ok((_, Verdict::Damaged)) => log::error!("block {number} is damaged"),
             Ok(_) => {}
             Err(error) => log::error!("block {number} cannot be read: {error}"),
         }
         self.skip(reader, number)
+    }
+
+    /// Has block `number` and what follows it loaded.
+    fn load_ahead(&mut self, number: u64) {
+        match &mut self.ahead {
+            Ahead::Never => {}
+            Ahead::Thread(ahead) => ahead.go_on(number),
+            Ahead::After(loads @ 1..) => *loads -= 1,
+            Ahead::After(0) => {
+                let started = ReadAhead::start(&self.blocks, number);
+                self.ahead = match started {
+                    Ok(ahead) => Ahead::Thread(ahead),
+                    Err(error) => {
+                        log::warn!("reads without a thread that reads ahead: {error}");
+                        Ahead::Never
+                    }
+                };
+            }
+        }
     }
 
     /// Goes on with the next block behind `number` that can be read. False when there is none.
@@ -164,6 +206,11 @@ impl Track {
             _ => {}
         }
         Ok(Some(track))
+    }
+
+    /// From now on a thread of its own loads what comes next, once much was loaded.
+    pub(crate) fn read_ahead(&mut self) {
+        self.loader.ahead = Ahead::After(LOADS_BEFORE_AHEAD);
     }
 
     /// Goes past what comes before the first message whose timestamp is not one to pass.
@@ -246,7 +293,11 @@ impl Track {
 
     /// How often a file was read from.
     pub(crate) fn reads(&self) -> u64 {
-        self.loader.blocks.reads()
+        let ahead = match &self.loader.ahead {
+            Ahead::Thread(ahead) => ahead.reads(),
+            _ => 0,
+        };
+        self.loader.blocks.reads() + ahead
     }
 
     /// How many parts of the log could not be read.

@@ -29,11 +29,15 @@ use crate::log::block::{BLOCK_BYTES, block_of, block_start, is_edge};
 use crate::log::walk::Damaged;
 
 /// Blocks that are written together at most: larger writes gain nothing.
-const CHUNK_BLOCKS: u64 = 16;
+const CHUNK_BLOCKS: u64 = 4;
 
 /// Chunks that are under way at a time, outside of commits: while the disk is busy with these, blocks
 /// gather for a larger one.
-const CHUNKS_UNDER_WAY: usize = 8;
+const CHUNKS_UNDER_WAY: usize = 12;
+
+/// While so many are, a chunk waits until it is whole: a flood goes out in large writes, and what
+/// comes now and then at once.
+const SMALL_CHUNKS: usize = 4;
 
 /// How long a block that is not full waits to be written where it is not to be durable.
 const LINGER: Duration = Duration::from_millis(10);
@@ -120,8 +124,8 @@ pub(crate) struct Writer<D: Disk> {
     /// Set from the writes of a commit to its flush.
     commit: Option<Commit>,
     flush: Option<Flush>,
-    /// Segments that hold what is not durable, with the place where they end once they are full.
-    unflushed: Vec<(D::Segment, Option<Place>)>,
+    /// Segments that hold what is not durable.
+    unflushed: Vec<Unflushed<D::Segment>>,
     /// A flush failed, and what was written before it is gone from the ring: nothing is promised any
     /// more, until a journal that is started anew has written it again.
     is_doubtful: bool,
@@ -167,6 +171,19 @@ struct Commit {
     tells: u64,
 }
 
+#[derive(Debug, Clone)]
+struct Unflushed<S> {
+    segment: S,
+    /// Set once it is full: what flushing it makes durable.
+    full: Option<Commit>,
+}
+
+impl<S> Unflushed<S> {
+    fn new(segment: S) -> Unflushed<S> {
+        Unflushed { segment, full: None }
+    }
+}
+
 #[derive(Debug)]
 struct Flush {
     commit: Commit,
@@ -185,7 +202,8 @@ impl<D: Disk> Writer<D> {
         begin: Begin<D::Segment>,
     ) -> Writer<D> {
         let Begin { segment, end, durable, told, sequence } = begin;
-        let unflushed = segment.iter().map(|(segment, _)| (segment.clone(), None)).collect();
+        let unflushed =
+            segment.iter().map(|(segment, _)| Unflushed::new(segment.clone())).collect();
         status.set_written(end);
         status.set_told(told);
         status.set_durable(durable);
@@ -429,7 +447,8 @@ impl<D: Disk> Writer<D> {
         if self.retry_at > self.now {
             return 0;
         }
-        while self.chunks.len() < CHUNKS_UNDER_WAY && self.write_chunk(block_floor(committed)) {
+        let end = block_floor(committed);
+        while self.has_room_for_chunk(end) && self.write_chunk(end) {
             work += 1;
         }
         let has_rest = committed.position > self.submitted.position;
@@ -503,6 +522,13 @@ impl<D: Disk> Writer<D> {
         self.end_chunk(self.submitted);
         self.commit(self.submitted);
         1
+    }
+
+    /// Whether one more chunk may be under way, as large as those that end at `end` are by now.
+    fn has_room_for_chunk(&self, end: u64) -> bool {
+        let under_way = self.chunks.len();
+        let blocks = block_of(end).saturating_sub(block_of(self.submitted.position));
+        under_way < SMALL_CHUNKS || (under_way < CHUNKS_UNDER_WAY && blocks >= CHUNK_BLOCKS)
     }
 
     /// Writes neighbouring blocks up to `end`, at most so many that other chunks can be under way
@@ -611,26 +637,29 @@ impl<D: Disk> Writer<D> {
             let full = self.unflushed.len().saturating_sub(1);
             let segments: Vec<_> = self.unflushed.drain(..full).collect();
             let last = self.unflushed.first().cloned();
-            self.begin_flush(commit, segments.into_iter().chain(last).map(|(segment, _)| segment));
+            self.begin_flush(commit, segments.into_iter().chain(last));
         }
     }
 
     /// Flushes segments that are full and written.
     fn flush_full_segments(&mut self) {
-        let is_full = |(_, end): &(D::Segment, Option<Place>)| {
-            end.is_some_and(|end| end.position <= self.written.position)
+        let is_written = |segment: &Unflushed<D::Segment>| {
+            segment.full.is_some_and(|commit| commit.target.position <= self.written.position)
         };
-        let count = self.unflushed.iter().take_while(|segment| is_full(segment)).count();
+        let count = self.unflushed.iter().take_while(|segment| is_written(segment)).count();
         let full: Vec<_> = self.unflushed.drain(..count).collect();
-        if let Some(target) = full.last().and_then(|(_, end)| *end) {
-            let commit = Commit { target, tells: self.told };
-            self.begin_flush(commit, full.into_iter().map(|(segment, _)| segment));
+        if let Some(commit) = full.last().and_then(|segment| segment.full) {
+            self.begin_flush(commit, full.into_iter());
         }
     }
 
-    fn begin_flush(&mut self, commit: Commit, segments: impl Iterator<Item = D::Segment>) {
+    fn begin_flush(
+        &mut self,
+        commit: Commit,
+        segments: impl Iterator<Item = Unflushed<D::Segment>>,
+    ) {
         let mut left = 0;
-        for segment in segments {
+        for Unflushed { segment, .. } in segments {
             let id = self.requests.add(Request { segment, what: What::Flush });
             self.ask(id);
             left += 1;
@@ -649,10 +678,10 @@ impl<D: Disk> Writer<D> {
         }
         match std::mem::replace(&mut self.next, Next::Unasked) {
             Next::Ready(segment, first) if first == number => {
-                if let Some((_, end)) = self.unflushed.last_mut() {
-                    *end = Some(self.submitted);
+                if let Some(before) = self.unflushed.last_mut() {
+                    before.full = Some(Commit { target: self.submitted, tells: self.marked });
                 }
-                self.unflushed.push((segment.clone(), None));
+                self.unflushed.push(Unflushed::new(segment.clone()));
                 self.current = Some((segment, first));
                 self.prepare(number + blocks);
                 true

@@ -164,6 +164,18 @@ impl Reader {
         self.source.buffer()
     }
 
+    /// Goes on with another buffer, which has the block that comes next. Returns the one it had.
+    ///
+    /// # Panics
+    /// When it does not read from files, or is inside a block.
+    #[cfg(not(loom))]
+    pub(crate) fn exchange_buffer(&mut self, buffer: BlockBuffer) -> BlockBuffer {
+        self.close();
+        self.settle();
+        assert!(is_edge(self.position), "what it is to read next is in the buffer it has");
+        self.source.exchange_buffer(buffer).expect("it reads from files")
+    }
+
     /// Hands out nothing that lies at or behind this position.
     #[cfg(not(loom))]
     pub(crate) fn set_limit(&mut self, limit: u64) {

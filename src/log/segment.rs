@@ -142,6 +142,17 @@ impl BlockBuffer {
         Ok(BlockBuffer { ring: Ring::of_blocks(memory) })
     }
 
+    /// `count` buffers with places for `blocks` blocks each, a power of two, in one piece of memory.
+    ///
+    /// # Errors
+    /// When there is no memory left.
+    pub(crate) fn several(count: u64, blocks: u64) -> io::Result<Vec<BlockBuffer>> {
+        let bytes = blocks * BLOCK_BYTES;
+        let memory = Memory::pages(count * bytes)?;
+        let parts = (0..count).map(|index| memory.part(index * bytes, bytes));
+        Ok(parts.map(|part| BlockBuffer { ring: Ring::of_blocks(part) }).collect())
+    }
+
     /// The places as a ring. Only this buffer stores into it, in [`BlockBuffer::examine`] and
     /// whoever fills [`BlockBuffer::place`].
     pub(crate) fn ring(&self) -> &Ring {
@@ -195,6 +206,11 @@ impl BlockBuffer {
         self.ring.lines().store(block_start(number) + field::NUMBER, 0, Ordering::Relaxed);
     }
 
+    /// Makes all places ones where no block is.
+    pub(crate) fn forget_all(&mut self) {
+        (0..self.ring.blocks()).for_each(|number| self.forget(number));
+    }
+
     /// The slots of the block in the place of block `number`, the newer first: what they say of the
     /// log holds whether or not the block does.
     pub(crate) fn checkpoints(&self, number: u64, log_id: LogId) -> [Option<Checkpoint>; 2] {
@@ -238,7 +254,7 @@ impl BlockBuffer {
     }
 
     fn bytes(&self, number: u64, bytes: u64) -> &[u8] {
-        // SAFETY: the memory is this buffer's own. It is written to by whoever reads a file into
+        // SAFETY: the memory, or the part of it, is this buffer's own. It is written to by whoever reads a file into
         // `place`, which is over before that call returns, and by `examine` and `forget`, which take
         // `&mut`; the slice borrows this.
         unsafe { self.ring.lines().bytes(block_start(number), bytes) }

@@ -61,6 +61,14 @@ impl Source {
         self.buffer.as_mut()
     }
 
+    /// Goes on with another buffer, in place of the one that it has and that is returned.
+    #[cfg(not(loom))]
+    pub(crate) fn exchange_buffer(&mut self, buffer: BlockBuffer) -> Option<BlockBuffer> {
+        self.ring = buffer.ring().clone();
+        self.read = self.ring.clone();
+        self.buffer.replace(buffer)
+    }
+
     /// Validated copies.
     pub(crate) fn copied(ring: Ring) -> Source {
         Source {

@@ -206,6 +206,12 @@ impl Dir {
             .map_err(|error| FileError::from_io("list", &self.path, error))
     }
 
+    /// The same directory, for somebody else.
+    pub(crate) fn try_clone(&self) -> io::Result<Dir> {
+        let Dir { handle, path, owner } = self;
+        Ok(Dir { handle: handle.try_clone()?, path: path.clone(), owner: *owner })
+    }
+
     /// The same directory under its new name.
     pub(super) fn renamed(self, path: PathBuf) -> Dir {
         Dir { path, ..self }

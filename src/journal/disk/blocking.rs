@@ -9,6 +9,9 @@ use std::os::fd::AsRawFd;
 use super::vector::Vector;
 use super::{Completion, PAGE_BYTES, Part};
 
+/// Number of the system call `cachestat`: the same for all processors that Linux has, but alpha.
+const CACHESTAT: libc::c_long = 451;
+
 const ZEROES: [u8; PAGE_BYTES as usize] = [0; PAGE_BYTES as usize];
 
 /// Whether what was asked for is to be asked for again as it was.
@@ -26,6 +29,33 @@ pub(super) fn set_direct(file: &File, is_direct: bool) -> io::Result<()> {
     // SAFETY: takes no pointer, and the descriptor is open while `file` is borrowed.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether the page cache has all of these bytes of the file; taken to be so where the kernel, before
+/// 6.5, cannot tell.
+pub(super) fn is_cached(file: &File, at: u64, bytes: u64) -> bool {
+    // `struct cachestat_range` and `struct cachestat` of <linux/mman.h>: the second begins with how
+    // many pages are cached.
+    let range = [at, bytes];
+    let mut found = [0_u64; 5];
+    // SAFETY: both are as large as the kernel's, which reads the first and writes the second during
+    // the call; the descriptor is open while `file` is borrowed.
+    let result = unsafe {
+        libc::syscall(CACHESTAT, file.as_raw_fd(), range.as_ptr(), found.as_mut_ptr(), 0)
+    };
+    result != 0 || found[0] * PAGE_BYTES >= bytes
+}
+
+/// The first byte from `at` on that was ever written; what lies before reads as zeroes. `None` when that
+/// is all that follows. A file system that cannot tell says that everything was.
+pub(super) fn next_written(file: &File, at: u64) -> Option<u64> {
+    // SAFETY: takes no pointer, and the descriptor is open while `file` is borrowed.
+    let found = unsafe { libc::lseek(file.as_raw_fd(), at as libc::off_t, libc::SEEK_DATA) };
+    match u64::try_from(found) {
+        Ok(found) => Some(found),
+        Err(_) if io::Error::last_os_error().raw_os_error() == Some(libc::ENXIO) => None,
+        Err(_) => Some(at),
+    }
 }
 
 /// Fills `to` from byte `at` of the file on, with zeroes behind its end.

@@ -62,17 +62,43 @@ impl FileSegment {
 /// A segment to be read, by anyone. It stays as it is for as long as this is held, though it may be
 /// removed; but for what its writer adds.
 #[derive(Debug)]
-pub(crate) struct SegmentReader(Lock);
+pub(crate) struct SegmentReader {
+    lock: Lock,
+    /// Whether what is read goes past the page cache.
+    is_direct: bool,
+}
 
 impl SegmentReader {
     /// Fills `to` from byte `at` on; what lies behind the file's end reads as zeroes.
     pub(crate) fn read(&self, at: u64, to: &Part) -> io::Result<()> {
-        blocking::read(self.0.file()?, at, to)
+        blocking::read(self.lock.file()?, at, to)
+    }
+
+    /// The same for someone who reads a lot. What the page cache does not have goes past it from then on,
+    /// since to copy by way of it takes longer than a fast disk.
+    pub(crate) fn read_much(&mut self, at: u64, to: &Part) -> io::Result<()> {
+        let file = self.lock.file()?;
+        if !self.is_direct && !blocking::is_cached(file, at, to.bytes) {
+            self.is_direct = blocking::set_direct(file, true).is_ok();
+        }
+        let read = blocking::read(file, at, to);
+        if read.is_ok() || !self.is_direct {
+            return read;
+        }
+        // The end of a file that was cut off anywhere cannot be read like this.
+        blocking::set_direct(file, false)?;
+        self.is_direct = false;
+        blocking::read(file, at, to)
+    }
+
+    /// The first byte from `at` on that may be anything but zero.
+    pub(crate) fn next_written(&self, at: u64) -> io::Result<Option<u64>> {
+        Ok(blocking::next_written(self.lock.file()?, at))
     }
 
     /// Whether it has a writer, or something that one has asked the kernel for is under way.
     pub(crate) fn is_written(&self) -> io::Result<bool> {
-        lock::is_held(self.0.file()?, WRITER.start)
+        lock::is_held(self.lock.file()?, WRITER.start)
     }
 }
 
@@ -92,7 +118,7 @@ pub(crate) fn open_to_read(dir: &Dir, first: u64) -> io::Result<Option<SegmentRe
     for _ in 0..LOOKS_MAX {
         let lock = Lock::try_shared::<FileError>(|| dir.open_file(&name, false), READERS);
         match lock.and_then(|lock| if_named(dir, &name, lock)) {
-            Ok(Some(lock)) => return Ok(Some(SegmentReader(lock))),
+            Ok(Some(lock)) => return Ok(Some(SegmentReader { lock, is_direct: false })),
             Ok(None) => thread::yield_now(),
             Err(FileError::NotFound(_)) => return Ok(None),
             Err(error) => return Err(error.into_io()),

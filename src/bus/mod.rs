@@ -11,6 +11,7 @@ pub(crate) mod descriptor;
 mod durable;
 mod fnv;
 mod hindrance;
+mod last;
 mod liveness;
 mod merge;
 pub(crate) mod message;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bus::descriptor::{Descriptor, RingPages};
 use crate::bus::topic_error::TopicError;
+use crate::journal::{Place, say_closed};
 use crate::log::block::LogId;
 use crate::log::memory::Memory;
 use crate::log::pages::{self, PAGE_BYTES, Pages, SLOTS};
@@ -32,7 +33,7 @@ pub(crate) const fn shared_bytes(ring_bytes: u64) -> u64 {
 }
 
 /// Where a log begins in a ring that is made: anew, or where its journal ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Beginning {
     /// A block's start.
     pub(crate) position: u64,
@@ -40,6 +41,8 @@ pub(crate) struct Beginning {
     pub(crate) timestamp_max_ns: u64,
     /// Of the last publisher.
     pub(crate) epoch: u64,
+    /// Where the journal is that has what comes before.
+    pub(crate) journal: Option<PathBuf>,
 }
 
 /// The files of partition `index` of the topic in `dir`.
@@ -78,7 +81,7 @@ impl PartitionFiles<'_> {
         head(&page, pages::publisher::MAGIC, PUBLISHER_MAGIC);
         let set = |field, value| page.store(field, value, Ordering::Relaxed);
         set(pages::publisher::RING_BYTES, self.descriptor.ring_bytes);
-        let Beginning { position, offset, timestamp_max_ns, epoch } = *beginning;
+        let Beginning { position, offset, timestamp_max_ns, epoch, ref journal } = *beginning;
         set(pages::publisher::BASE, position);
         set(pages::publisher::BASE_OFFSET, offset);
         set(pages::publisher::BASE_TIMESTAMP_MAX_NS, timestamp_max_ns);
@@ -88,6 +91,9 @@ impl PartitionFiles<'_> {
         head(&page, pages::control::MAGIC, CONTROL_MAGIC);
         let page = self.create_file(&self.name("journal"), mode, group, PAGE_BYTES)?;
         head(&page, pages::journal::MAGIC, JOURNAL_MAGIC);
+        if let Some(path) = journal {
+            say_closed(&page, path, Place { position, offset });
+        }
         // Whoever can open this file can lock slots, so only those who may write can.
         let mode = mode & 0o222 | (mode & 0o222) << 1;
         self.create_file(&self.name("cursors"), mode, group, SLOTS as u64 * PAGE_BYTES)?;

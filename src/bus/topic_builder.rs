@@ -98,8 +98,9 @@ impl TopicBuilder {
 
     /// Where the topic is journaled. A topic that is made, and has a journal there, goes on where that
     /// ends, as it was made before: after the host was restarted, or the bus removed. Its ring is empty
-    /// then; what was published before is in the files, and subscribers get it from there as soon as
-    /// the topic is [journaled](Topic::journal) again.
+    /// then; what was published before is in the files, where subscribers get it from, and where a
+    /// publisher learns [what came last](crate::Publisher::last_message). Journal it again before
+    /// anything new is published: what the ring goes past until then is not in the journal.
     ///
     /// # Examples
     /// ```no_run

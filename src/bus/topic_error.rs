@@ -85,6 +85,17 @@ pub enum TopicError {
         /// What it should be.
         expected_bytes: u64,
     },
+    /// Neither the ring nor a journal has the message that was published last.
+    #[error(
+        "the last message of topic {topic}, partition {partition}, is gone: the ring has only what came \
+         behind it, and there is no journal that has it"
+    )]
+    NoLastMessage {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+    },
     /// The bus was opened by the process that this one was forked from, and what keeps it from being
     /// removed is that one's.
     #[error(

@@ -64,5 +64,6 @@ fn restore_partition(dir: &TopicDir, partition: u32) -> Result<Beginning, Journa
         offset: resume.offset,
         timestamp_max_ns: resume.timestamp_max_ns,
         epoch: last.epoch,
+        journal: Some(path()),
     })
 }

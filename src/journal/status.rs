@@ -59,6 +59,16 @@ pub(crate) fn is_gating(pages: &Pages) -> bool {
     state & 1 == 1 && pages.publisher.load(mark, Ordering::Acquire) != state >> 1
 }
 
+/// Says of a journal that is not written any more where its files are, and up to where they have the log,
+/// durably. The page is writable, and nobody else's yet.
+pub(crate) fn say_closed(page: &Memory, path: &Path, end: Place) {
+    let status = Status { page: page.clone() };
+    status.set_written(end);
+    status.set_durable(end);
+    status.set_path(path);
+    status.set_state(JournalState::Closed);
+}
+
 /// The journal page, as its journal writes it.
 #[derive(Debug)]
 pub(crate) struct Status {

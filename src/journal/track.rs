@@ -13,6 +13,7 @@ use crate::journal::seal::jump_of;
 use crate::log::block::{BLOCK_BYTES, block_of, block_start, is_edge};
 use crate::log::copy::Stall;
 use crate::log::lane::StartAt;
+use crate::log::last::search_back;
 use crate::log::reader::{End, Frame, RawMessage, Reader, Start};
 use crate::log::segment::{BlockBuffer, Verdict};
 
@@ -226,16 +227,54 @@ impl Track {
         Ok(())
     }
 
-    /// Whether there is something in the log, which [`Track::frame`] has then. False at its end, for
-    /// now.
+    /// Shows `see` the end of what `blocks` have, from further and further back until it says that a
+    /// frame is one that is looked for. Returns the offset that comes behind the last such frame, which
+    /// `see` was shown last of them.
+    pub(crate) fn last(
+        blocks: &mut Blocks,
+        message_bytes_max: u64,
+        mut see: impl FnMut(Frame<'_>) -> bool,
+    ) -> io::Result<Option<u64>> {
+        let Some(newest) = blocks.find(u64::MAX, |_| true)? else { return Ok(None) };
+        let oldest = blocks.find_first(u64::MAX)?.unwrap_or(newest);
+        search_back(newest, oldest, |number| {
+            let start =
+                Start { position: block_start(number), offset: 0, due: None, joining: true };
+            let reader = Reader::buffered(Loader::buffer()?, start, message_bytes_max);
+            let mut track = Track { loader: Loader::new(blocks.try_clone()?), reader };
+            let mut behind = None;
+            while track.advance()? {
+                let is_one = track.frame().is_some_and(&mut see);
+                track.consume();
+                if is_one {
+                    behind = Some(track.offset());
+                }
+            }
+            Ok(behind)
+        })
+    }
+
+    /// Whether there is a message or a loss in the log, which [`Track::frame`] has then. False at its
+    /// end, for now.
     pub(crate) fn ready(&mut self) -> io::Result<bool> {
+        while self.advance()? {
+            if !matches!(self.frame(), Some(Frame::Control { .. })) {
+                return Ok(true);
+            }
+            self.consume();
+        }
+        Ok(false)
+    }
+
+    /// Whether there is a frame in the log, be it a publisher's control frame.
+    fn advance(&mut self) -> io::Result<bool> {
         loop {
             match self.reader.peek() {
                 Ok(Some(Frame::Control { payload })) => {
-                    let jump = jump_of(payload);
+                    let Some(jump) = jump_of(payload) else { return Ok(true) };
                     self.reader.consume();
                     // The log goes on further on, where the ring went past the journal.
-                    if let Some(jump) = jump.filter(|jump| *jump > self.reader.position()) {
+                    if jump > self.reader.position() {
                         self.reader.restart(block_of(jump));
                     }
                 }

@@ -173,7 +173,9 @@ impl Lane {
         let position = self.reader.position();
         let number = block_of(position);
         let reserved = self.publisher.load(pages::publisher::RESERVED, Ordering::Acquire);
-        if (reserved + spare_bytes).saturating_sub(self.ring.bytes_len()) > block_start(number) {
+        let base = seek::base(&self.publisher).map_err(Stop::Damaged)?.position;
+        let held = (reserved + spare_bytes).saturating_sub(self.ring.bytes_len()).max(base);
+        if held > block_start(number) {
             return Ok(false);
         }
         if let Some(seat) = &mut self.seat {

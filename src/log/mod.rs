@@ -18,7 +18,7 @@ pub(crate) mod copy;
 pub(crate) mod frame;
 pub(crate) mod gate;
 pub(crate) mod lane;
-pub(crate) mod last_control;
+pub(crate) mod last;
 pub(crate) mod memory;
 pub(crate) mod pages;
 pub(crate) mod reader;

@@ -7,14 +7,11 @@
 use std::collections::VecDeque;
 
 use crate::bus::fnv::fnv_1a;
+use crate::bus::last::last_frame;
 use crate::bus::topic::Topic;
 use crate::bus::topic_error::TopicError;
-use crate::log::last_control::last_control;
-use crate::log::pages;
-use crate::log::seek;
+use crate::log::reader::Frame;
 use crate::log::writer::FRAME_PAYLOAD_BYTES_MAX;
-use crate::shm::map::Access;
-use crate::sync::Ordering;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"TICKSEQ\x01");
 
@@ -120,12 +117,14 @@ pub(super) fn inputs_id(places: &[(&Topic, u32)]) -> u64 {
 
 /// The output's newest control frame, and the offset behind it.
 pub(super) fn last_state(output: &Topic) -> Result<Option<(u64, Vec<u8>)>, TopicError> {
-    let files = output.files(0)?;
-    let ring = files.ring(Access::ReadOnly)?;
-    let page = files.publisher_page(Access::ReadOnly)?;
-    let reserved = page.load(pages::publisher::RESERVED, Ordering::Acquire);
-    let base = seek::base(&page)?.position;
-    Ok(last_control(&ring, base, reserved)?)
+    let mut state = Vec::new();
+    let behind = last_frame(output, 0, |frame| {
+        let Frame::Control { payload } = frame else { return false };
+        state.clear();
+        state.extend_from_slice(payload);
+        true
+    })?;
+    Ok(behind.map(|behind| (behind, state)))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Finding the newest control frame of a log that nobody writes at the moment.
+//! Finding the last frame of some kind in a log that nobody writes at the moment.
 
 use super::block::block_start;
 use super::copy::Stall;
@@ -7,47 +7,60 @@ use super::ring::Ring;
 use super::seek;
 use super::walk::Damaged;
 
-/// The newest control frame in the ring: the offset of the message behind it, and its payload.
-///
-/// Looks at the newest block, then at twice as many blocks each time, so that it costs little where
-/// control frames are frequent. The caller holds the publisher's lock.
-pub(crate) fn last_control(
-    ring: &Ring,
-    base: u64,
-    reserved: u64,
-) -> Result<Option<(u64, Vec<u8>)>, Damaged> {
-    let reserved = seek::check_reserved(reserved)?;
-    let Some(newest) = seek::newest(ring, base, reserved)? else { return Ok(None) };
-    // Of what is reserved and not entered, nothing is overwritten yet, but for the block whose
-    // place a dead publisher was about to take: that one has no header any more.
-    let oldest = seek::earliest(ring, block_start(newest + 1)).unwrap_or(newest);
+/// Has `read` go over the blocks from one on to the end: the newest, then twice as many each time, until
+/// it has found something. So it costs little where that is frequent.
+pub(crate) fn search_back<T, E>(
+    newest: u64,
+    oldest: u64,
+    mut read: impl FnMut(u64) -> Result<Option<T>, E>,
+) -> Result<Option<T>, E> {
     let mut back = 0;
     loop {
         let number = newest.saturating_sub(back).max(oldest);
-        let position = block_start(number);
-        let start = Start { position, offset: 0, due: None, joining: true };
-        let mut reader = Reader::copied(ring.clone(), start);
-        let mut found = None;
-        loop {
-            match reader.peek() {
-                Ok(Some(Frame::Control { payload })) => {
-                    let payload = payload.to_vec();
-                    found = Some((reader.offset(), payload));
-                    reader.consume();
-                }
-                Ok(Some(_)) => reader.consume(),
-                Ok(None) => break,
-                Err(Stall::Damaged(damaged)) => return Err(damaged),
-                Err(Stall::Overrun) => {
-                    return Err(Damaged::new(position, "a block that changes with no publisher"));
-                }
-            }
-        }
+        let found = read(number)?;
         if found.is_some() || number == oldest {
             return Ok(found);
         }
         back = (back * 2).max(1);
     }
+}
+
+/// Shows `see` the end of what the ring holds, from further and further back until it says that a
+/// frame is one that is looked for. Returns the offset that comes behind the last such frame, which
+/// `see` was shown last of them.
+///
+/// The caller holds the publisher's lock.
+pub(crate) fn last_in_ring(
+    ring: &Ring,
+    base: u64,
+    reserved: u64,
+    mut see: impl FnMut(Frame<'_>) -> bool,
+) -> Result<Option<u64>, Damaged> {
+    let reserved = seek::check_reserved(reserved)?;
+    let Some(newest) = seek::newest(ring, base, reserved)? else { return Ok(None) };
+    // Of what is reserved and not entered, nothing is overwritten yet, but for the block whose
+    // place a dead publisher was about to take: that one has no header any more.
+    let oldest = seek::earliest(ring, block_start(newest + 1)).unwrap_or(newest);
+    search_back(newest, oldest, |number| {
+        let position = block_start(number);
+        let start = Start { position, offset: 0, due: None, joining: true };
+        let mut reader = Reader::copied(ring.clone(), start);
+        let mut behind = None;
+        loop {
+            let is_one = match reader.peek() {
+                Ok(Some(frame)) => see(frame),
+                Ok(None) => return Ok(behind),
+                Err(Stall::Damaged(damaged)) => return Err(damaged),
+                Err(Stall::Overrun) => {
+                    return Err(Damaged::new(position, "a block that changes with no publisher"));
+                }
+            };
+            reader.consume();
+            if is_one {
+                behind = Some(reader.offset());
+            }
+        }
+    })
 }
 
 #[cfg(all(test, not(loom)))]
@@ -74,12 +87,20 @@ mod tests {
             let payload = [0_u8; FRAME_PAYLOAD_BYTES_MAX as usize];
             writer.try_publish(0, &payload[..]).expect("nobody is in the way");
         }
-        let found = Ok(Some((0, b"state".to_vec())));
+        let last_control = |reserved| {
+            let mut state = Vec::new();
+            let behind = last_in_ring(&ring, 0, block_start(reserved), |frame| {
+                let Frame::Control { payload } = frame else { return false };
+                state = payload.to_vec();
+                true
+            });
+            behind.map(|behind| behind.zip(Some(state)))
+        };
         for reserved in BLOCKS_MIN..BLOCKS_MIN + 3 {
-            assert_eq!(last_control(&ring, 0, block_start(reserved)), found);
+            assert_eq!(last_control(reserved), Ok(Some((0, b"state".to_vec()))));
         }
         // A publisher died when it had begun to enter the next block, in the oldest one's place.
         ring.lines().store(block_start(BLOCKS_MIN) + field::NUMBER, 0, Ordering::Relaxed);
-        assert_eq!(last_control(&ring, 0, block_start(BLOCKS_MIN + 1)), Ok(None));
+        assert_eq!(last_control(BLOCKS_MIN + 1), Ok(None));
     }
 }

@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tickcast::runtime::{Agent, Core, IdleStrategy};
 use tickcast::{
@@ -457,4 +457,80 @@ fn what_the_ring_went_past_is_told_as_lost() {
     assert_eq!((losses, due, counters.holes), (lost.clone(), end, 0));
     let lost: u64 = lost.iter().map(|(from, to)| to - from + 1).sum();
     assert_eq!((counters.lost, counters.messages), (lost, end - lost));
+}
+
+/// A journal that may be overrun goes on by itself: what it has is right, what it has not is told, and
+/// nothing of that is said to be on disk.
+#[test]
+fn a_journal_that_was_overrun_goes_on() {
+    const ROUNDS: u64 = 4;
+    const LIMIT: Duration = Duration::from_secs(60);
+    for give_up_after in [Duration::ZERO, Duration::from_millis(2)] {
+        let bus = TestBus::new();
+        let topic = bus.topic("ticks").ring_bytes(RING_BYTES).create().expect("a topic");
+        let files = tempfile::tempdir().expect("a directory");
+        let settings = topic.journal(files.path()).segment_bytes(SEGMENT_BYTES);
+        let settings = settings.sync(SyncPolicy::Always).give_up_after(give_up_after);
+        let mut journal = settings.open().expect("a journal");
+        let mut publisher = topic.publisher(0).expect("the only one");
+        let publish = |publisher: &mut Publisher, count: u64| {
+            for _ in 0..count {
+                let offset = publisher.next_offset();
+                publisher.publish(offset, &[offset; 6]).expect("nobody is waited for long");
+            }
+        };
+        let stat = || {
+            let stat = topic.stat().expect("readable").partitions.remove(0);
+            stat.journal.expect("there is one")
+        };
+        let mut lost = 0;
+        for round in 0..ROUNDS {
+            // It gets some of it, which is on disk then.
+            publish(&mut publisher, 500 + round);
+            let kept = publisher.next_offset() - 1;
+            let begin = Instant::now();
+            while publisher.durable_offset() <= kept {
+                journal.poll();
+                assert!(begin.elapsed() < LIMIT, "message {kept} is never on disk");
+            }
+            assert_eq!(stat().lost, lost);
+            publisher.wait_durable(kept, None).expect("on disk, and behind all that is lost");
+            // Some writes are under way when the publisher goes past.
+            publish(&mut publisher, 3_000);
+            journal.poll();
+            publish(&mut publisher, 60_000);
+            let first_lost = kept + 1 + 3_000;
+            let begin = Instant::now();
+            while stat().lag > 0 {
+                journal.poll();
+                assert_eq!(journal.failures().collect::<Vec<_>>(), []);
+                assert!(begin.elapsed() < LIMIT, "it does not go on");
+            }
+            let stat = stat();
+            assert!(stat.lost > lost && stat.is_waited_for, "{stat:?}");
+            assert_eq!(stat.state, JournalState::Running);
+            lost = stat.lost;
+            let error = publisher.wait_durable(first_lost, None).expect_err("it is lost");
+            assert!(matches!(error, DurableError::Lost { offset, .. } if offset == first_lost));
+        }
+        let end = publisher.next_offset();
+        journal.close();
+        let dir = files.path().join("ticks");
+        let mut due = 0;
+        let counters = Replay::open(&dir).expect("a journal").run(|event| match event {
+            Event::Message(message) => {
+                assert_eq!(message.offset, due);
+                assert_eq!(message.read(), Ok(&[due; 6]));
+                due += 1;
+            }
+            Event::Notice(notice) => {
+                let NoticeKind::Lost { from, to, cause } = notice.kind else { panic!("{notice}") };
+                assert_eq!((from, cause), (due, LossCause::Journal));
+                due = to + 1;
+            }
+        });
+        let counters = counters.expect("readable");
+        assert_eq!((due, counters.holes), (end, 0));
+        assert_eq!((counters.lost, counters.messages), (lost, end - lost));
+    }
 }

@@ -26,14 +26,29 @@ pub enum DurableError {
     NoJournal,
     /// The journal cannot go on, or the publisher went on without it.
     #[error(
-        "the journal has stopped: everything below message {durable_offset} is on disk; start it again \
-         once the disk works ({source})"
+        "the journal has stopped, or the publisher went on without it: everything below message \
+         {durable_offset} is on disk; unless it goes on by itself, start it again once the disk works \
+         ({source})"
     )]
     Stopped {
         /// The first message that is not known to be on disk.
         durable_offset: u64,
         /// What the disk said last.
         source: io::Error,
+    },
+    /// The publisher went on without the journal, which does not have the message, or may not: it lies
+    /// between the first and the last that are missing.
+    #[error(
+        "message {offset} may not be in the journal: the publisher went on without it, from message {from} \
+         on and up to {to} at the latest"
+    )]
+    Lost {
+        /// The message.
+        offset: u64,
+        /// The first that is missing.
+        from: u64,
+        /// The last that is missing.
+        to: u64,
     },
     /// An agent must not wait: look at the durable offset and come back.
     #[error("an agent must not wait for the disk: look at the durable offset and come back")]
@@ -50,6 +65,12 @@ pub(crate) fn is_durable(pages: &Pages, offset: u64) -> Result<bool, DurableErro
     let page = &pages.journal;
     let durable_offset = durable_offset(page);
     if durable_offset > offset {
+        // Said before what lies behind them was durable.
+        let from = page.load(journal::LOST_FROM, Ordering::Relaxed);
+        let end = page.load(journal::LOST_END, Ordering::Relaxed);
+        if (from..end).contains(&offset) {
+            return Err(DurableError::Lost { offset, from, to: end - 1 });
+        }
         return Ok(true);
     }
     match JournalState::from_code(page.load(journal::STATE, Ordering::Relaxed)) {

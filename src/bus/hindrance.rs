@@ -97,7 +97,9 @@ impl Hindrance {
     fn lift_journal(&mut self, gate: &mut Gate, found: Found, now: Instant) -> bool {
         let page = &gate.pages().journal;
         let after_ns = page.load(pages::journal::GIVE_UP_AFTER_NS, Ordering::Relaxed);
-        if after_ns != 0 && now - found.since >= Duration::from_nanos(after_ns) {
+        // 1 is at once, and 0 never.
+        let after = after_ns.checked_sub(1).map(Duration::from_nanos);
+        if after.is_some_and(|after| now - found.since >= after) {
             let offset = page.load(pages::cursor::OFFSET, Ordering::Relaxed);
             log::error!(
                 "going on without the journal, which is behind since message {offset}: what comes \

@@ -156,6 +156,17 @@ pub enum JournalError {
 }
 
 impl JournalError {
+    /// Whether the same may succeed later.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            JournalError::Io { .. }
+                | JournalError::InUse { .. }
+                | JournalError::Resources(_)
+                | JournalError::File(_)
+        )
+    }
+
     /// What kept the journal of a partition, in the topic's directory `path`, from starting.
     pub(crate) fn from_start(error: StartError, path: PathBuf, partition: u32) -> JournalError {
         match error {

@@ -13,7 +13,7 @@ use crate::journal::retention::{Keep, Retention};
 use crate::journal::start::start;
 use crate::journal::status::{JournalState, Status};
 use crate::journal::topic_dir::TopicDir;
-use crate::journal::writer::{SyncPolicy, Writer};
+use crate::journal::writer::{Fault, SyncPolicy, Writer};
 use crate::log::memory::Memory;
 use crate::log::pages::{self, Pages};
 use crate::runtime::Agent;
@@ -23,6 +23,9 @@ use crate::sync::Ordering;
 
 /// How long closing waits for a disk that takes nothing.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long after a failure a journal is begun again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Settings for journaling a topic: by default every partition, never flushed but at the end of a
 /// segment, in segments of 64 MiB, and waited for by the publisher for ever.
@@ -72,8 +75,14 @@ impl JournalBuilder {
         self
     }
 
-    /// After so long in its way the publisher goes on without the journal, also when that was killed.
-    /// Unless it is set the publisher waits, for a successor if need be: nothing is lost.
+    /// After so long in its way the publisher goes on without the journal, also when that was killed;
+    /// after no time at all with [`Duration::ZERO`]. Unless it is set the publisher waits, for a
+    /// successor if need be: nothing is lost.
+    ///
+    /// A journal that finds itself left behind goes on with the oldest message that the ring still
+    /// holds. What is missing is counted in [`JournalStat::lost`](crate::JournalStat::lost), whoever reads
+    /// the journal is told, and [`Publisher::wait_durable`](crate::Publisher::wait_durable) says of none
+    /// of it that it is on disk.
     pub fn give_up_after(mut self, after: Duration) -> JournalBuilder {
         self.give_up_after = Some(after);
         self
@@ -121,10 +130,12 @@ impl JournalBuilder {
             None => (0, topic.partitions()),
         };
         let parts = (first..first + count).map(|partition| self.open_part(&dir, partition));
+        let parts = parts.collect::<Result<_, _>>()?;
         Ok(Journal {
             name: format!("journal of {}/{}", topic.bus().name(), topic.name()),
-            dir: dir.path().to_owned(),
-            parts: parts.collect::<Result<_, _>>()?,
+            parts,
+            dir,
+            settings: self,
             began: Instant::now(),
         })
     }
@@ -139,17 +150,25 @@ impl JournalBuilder {
             partition,
             pid: page.load(pages::cursor::PID, Ordering::Relaxed),
         })?;
-        let status = Status::new(page.clone());
+        let status = Status::new(page);
         status.set_state(JournalState::Running);
         status.set_give_up_after(self.give_up_after);
         status.set_path(dir.path());
+        let writer = Some(self.begin(dir, partition)?);
+        let again_at = Duration::ZERO;
+        Ok(Part { writer, again_at, partition, status, failure: None, _lock: lock })
+    }
+
+    /// Begins the journal of a partition, or goes on with it. The caller holds its lock.
+    fn begin(&self, dir: &TopicDir, partition: u32) -> Result<Writer<FileDisk>, JournalError> {
+        let files = self.topic.files(partition)?;
         let pages = Pages {
             publisher: files.publisher_page(Access::ReadOnly)?,
             control: files.control_page(Access::ReadWrite)?,
-            journal: page,
+            journal: files.journal_page(Access::ReadWrite)?,
         };
         let ring = files.ring(Access::ReadOnly)?;
-        let log_id = topic.descriptor().partition_log_id(partition);
+        let log_id = self.topic.descriptor().partition_log_id(partition);
         let mut disk = dir.disk(partition)?;
         self.retain(&mut disk, dir, partition, pages.journal.clone())?;
         let (writer, cut) = start(disk, ring, &pages, log_id, self.sync)
@@ -163,7 +182,7 @@ impl JournalBuilder {
                 to - from.position
             );
         }
-        Ok(Part { writer: Some(writer), partition, status, failure: None, _lock: lock })
+        Ok(writer)
     }
 
     /// Has segments removed that need not be kept, whenever another one is made.
@@ -200,15 +219,18 @@ impl JournalBuilder {
 /// a successor.
 pub struct Journal {
     name: String,
-    dir: PathBuf,
     parts: Vec<Part>,
+    dir: TopicDir,
+    settings: JournalBuilder,
     began: Instant,
 }
 
 /// One partition.
 struct Part {
-    /// `None` once it cannot go on.
+    /// `None` once it cannot go on, for now or at all.
     writer: Option<Writer<FileDisk>>,
+    /// When it is begun again.
+    again_at: Duration,
     partition: u32,
     status: Status,
     failure: Option<String>,
@@ -218,14 +240,14 @@ struct Part {
 
 impl fmt::Debug for Journal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Journal").field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("Journal").field("dir", &self.dir.path()).finish_non_exhaustive()
     }
 }
 
 impl Journal {
     /// The directory of the topic's journal: what a replay is given.
     pub fn dir(&self) -> &Path {
-        &self.dir
+        self.dir.path()
     }
 
     /// Why partitions are journaled no more, with their numbers.
@@ -240,56 +262,102 @@ impl Agent for Journal {
     }
 
     fn poll(&mut self) -> usize {
-        let now = self.began.elapsed();
-        self.parts.iter_mut().map(|part| part.poll(now)).sum()
+        let Journal { parts, dir, settings, began, .. } = self;
+        let now = began.elapsed();
+        parts
+            .iter_mut()
+            .map(|part| part.poll(now, |partition| settings.begin(dir, partition)))
+            .sum()
     }
 
     /// Writes everything that was published, makes it durable, and lets the publisher go on without a
     /// journal.
     fn close(&mut self) {
-        for part in &mut self.parts {
-            part.close(self.began);
+        let Journal { parts, dir, settings, began, .. } = self;
+        for part in parts {
+            part.close(*began, |partition| settings.begin(dir, partition));
         }
     }
 }
 
+type Begun = Result<Writer<FileDisk>, JournalError>;
+
 impl Part {
-    fn poll(&mut self, now: Duration) -> usize {
-        let Some(writer) = &mut self.writer else { return 0 };
-        match writer.poll(now) {
-            Ok(work) => work,
-            Err(fault) => {
-                log::error!("partition {} is journaled no more: {fault}", self.partition);
-                self.status.set_state(JournalState::Failed);
-                self.failure = Some(fault.to_string());
-                self.writer = None;
-                0
+    /// `begin` begins it again.
+    fn poll(&mut self, now: Duration, begin: impl FnOnce(u32) -> Begun) -> usize {
+        let Some(writer) = &mut self.writer else { return self.go_on(now, begin) };
+        writer.poll(now).unwrap_or_else(|fault| {
+            self.stop(&fault, now);
+            0
+        })
+    }
+
+    /// Stops writing: where that can help, to begin again.
+    fn stop(&mut self, fault: &Fault, now: Duration) {
+        self.writer = None;
+        let partition = self.partition;
+        match fault {
+            Fault::Evicted => {
+                log::error!("partition {partition}: {fault}; it goes on with what the ring holds");
+                self.status.set_state(JournalState::Failing);
+                self.again_at = now;
             }
+            Fault::Flush(_) => {
+                log::error!("partition {partition}: {fault}; it is begun again");
+                self.status.set_state(JournalState::Failing);
+                self.again_at = now + AGAIN_AFTER;
+            }
+            Fault::Damaged(_) => self.fail(fault),
         }
     }
 
-    fn close(&mut self, began: Instant) {
-        if let Some(writer) = &mut self.writer {
-            writer.settle();
+    fn fail(&mut self, reason: &dyn fmt::Display) {
+        log::error!("partition {} is journaled no more: {reason}", self.partition);
+        self.status.set_state(JournalState::Failed);
+        self.failure = Some(reason.to_string());
+    }
+
+    /// Begins again, when it is time. Reads, and may write, the last segment.
+    fn go_on(&mut self, now: Duration, begin: impl FnOnce(u32) -> Begun) -> usize {
+        if self.failure.is_some() || now < self.again_at {
+            return 0;
         }
+        match begin(self.partition) {
+            Ok(writer) => self.writer = Some(writer),
+            Err(error) if error.may_pass() => {
+                log::error!("partition {} is not journaled for now: {error}", self.partition);
+                self.status.set_state(JournalState::Failing);
+                self.again_at = now + AGAIN_AFTER;
+            }
+            Err(error) => self.fail(&error),
+        }
+        1
+    }
+
+    fn close(&mut self, began: Instant, mut begin: impl FnMut(u32) -> Begun) {
+        // What is only to be tried again some time later is tried now.
+        self.again_at = Duration::ZERO;
         let mut moved_at = Instant::now();
         let writer = loop {
             // The first look finds what was published since the last.
-            if self.poll(began.elapsed()) > 0 {
+            if self.poll(began.elapsed(), &mut begin) > 0 {
                 moved_at = Instant::now();
             }
+            let is_late = moved_at.elapsed() > CLOSE_PATIENCE;
             match &mut self.writer {
-                None => return,
+                None if self.failure.is_some() || is_late => return,
                 Some(writer) if writer.is_settled() => break writer,
-                Some(writer) if moved_at.elapsed() > CLOSE_PATIENCE => {
+                Some(writer) if is_late => {
                     log::error!(
                         "partition {}: the disk takes nothing: closed all the same",
                         self.partition
                     );
                     break writer;
                 }
-                Some(_) => std::thread::yield_now(),
+                Some(writer) => writer.settle(),
+                None => {}
             }
+            std::thread::yield_now();
         };
         writer.leave();
         self.status.set_state(JournalState::Closed);

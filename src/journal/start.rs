@@ -54,7 +54,7 @@ pub(crate) fn start<D: Disk>(
             let mut durable = from;
             if let Some(end) = end {
                 durable = go_past(&mut disk, log_id, &mut recovered, end, from)?;
-                status.add_lost(from.offset - end.offset);
+                status.add_lost(end.offset, from.offset);
             }
             let (sequence, told) = (recovered.sequence, durable.position);
             (tap, Begin { segment: None, end: from, durable, told, sequence })

@@ -84,8 +84,10 @@ impl Status {
 
     /// After so long in its way the publisher goes on without this journal; `None`: never.
     pub(crate) fn set_give_up_after(&self, after: Option<Duration>) {
-        let nanos = |after: Duration| u64::try_from(after.as_nanos()).unwrap_or(u64::MAX).max(1);
-        self.set(journal::GIVE_UP_AFTER_NS, after.map_or(0, nanos));
+        let nanos = |after: Duration| u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
+        // 0 is never.
+        let after_ns = after.map_or(0, |after| nanos(after).saturating_add(1));
+        self.set(journal::GIVE_UP_AFTER_NS, after_ns);
     }
 
     /// Where the files are. A path that is too long is left out: then who needs it has to be told.
@@ -130,9 +132,17 @@ impl Status {
         self.set(journal::ERRORS, self.get(journal::ERRORS) + 1);
     }
 
-    /// Messages that are in the log and not in the journal.
-    pub(crate) fn add_lost(&self, count: u64) {
-        self.set(journal::LOST, self.get(journal::LOST) + count);
+    /// The messages from offset `from` on and below `end` are in the log and not in the journal. To be
+    /// said before what lies behind them is said to be durable.
+    pub(crate) fn add_lost(&self, from: u64, end: u64) {
+        if from == end {
+            return;
+        }
+        self.set(journal::LOST, self.get(journal::LOST) + end - from);
+        if self.get(journal::LOST_END) == 0 {
+            self.set(journal::LOST_FROM, from);
+        }
+        self.set(journal::LOST_END, end);
     }
 
     fn get(&self, field: u64) -> u64 {

@@ -44,9 +44,15 @@ pub(crate) struct Options {
     /// Of a file: 256KiB to 64GiB [default: 64MiB]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     segment_size: Option<u64>,
-    /// The publisher goes on without a journal that it waits for so long
+    /// The publisher goes on without a journal that it waits for so long; 0: it never waits
     #[arg(long, value_name = "SECS", value_parser = time::seconds)]
     give_up_after: Option<Duration>,
+    /// Remove old files, but for so many of the newest bytes of each partition
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    keep_bytes: Option<u64>,
+    /// Remove old files once all in them is older than so many days
+    #[arg(long, value_name = "DAYS", value_parser = time::days)]
+    keep_for: Option<Duration>,
     /// Pin the journal to this processor core
     #[arg(long, value_name = "N")]
     core: Option<usize>,
@@ -91,6 +97,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if let Some(after) = options.give_up_after {
         settings = settings.give_up_after(after);
+    }
+    if let Some(bytes) = options.keep_bytes {
+        settings = settings.keep_bytes(bytes);
+    }
+    if let Some(age) = options.keep_for {
+        settings = settings.keep_for(age);
     }
     let journal = settings.open().with_context(|| format!("cannot record {address}"))?;
     let dir = journal.dir().display().to_string();

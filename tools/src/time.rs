@@ -13,6 +13,13 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     seconds.ok_or_else(|| "give a number of seconds, such as 2.5".to_owned())
 }
 
+/// Reads a number of days.
+pub(crate) fn days(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().map(|days: f64| days * 86_400.0);
+    let age = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    age.ok_or_else(|| "give a number of days, such as 7 or 0.5".to_owned())
+}
+
 /// Reads a duration with its unit that is not 0: 100ms.
 pub(crate) fn interval(text: &str) -> Option<Duration> {
     let interval: SignedDuration = text.parse().ok()?;

@@ -104,7 +104,7 @@ pub(crate) trait Disk {
     /// Something that is over.
     fn completed(&mut self) -> Option<Completion>;
 
-    /// Waits for something that was asked for. Not for an agent's poll.
+    /// Waits for something that was asked for: for the beginning of a journal, not for its run.
     ///
     /// # Errors
     /// When nothing will ever be over.

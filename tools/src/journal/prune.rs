@@ -10,7 +10,7 @@ use tickcast::{Keep, prune};
 
 use super::{open, partitions, paths};
 use crate::output::{stdout, unless_abandoned};
-use crate::size;
+use crate::{size, time};
 
 pub(crate) const AFTER_HELP: &str = "\
 Whole segments go, oldest first; the newest two stay, and so does what a named
@@ -43,17 +43,11 @@ struct KeepOptions {
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     keep_bytes: Option<u64>,
     /// Keep what is not older than so many days
-    #[arg(long, value_name = "DAYS", value_parser = days)]
+    #[arg(long, value_name = "DAYS", value_parser = time::days)]
     keep_for: Option<Duration>,
     /// Keep messages from this offset on
     #[arg(long, value_name = "OFFSET")]
     before: Option<u64>,
-}
-
-fn days(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().map(|days: f64| days * 86_400.0);
-    let age = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    age.ok_or_else(|| "give a number of days, such as 7 or 0.5".to_owned())
 }
 
 /// Removes what need not be kept.

@@ -248,3 +248,23 @@ fn it_ends_with_its_bus_and_keeps_what_it_has() {
     let replayed = place.done(&format!("replay {}/x", files.path().display()));
     assert_eq!(String::from_utf8(replayed).unwrap(), numbers(0..1000));
 }
+
+#[test]
+fn old_files_are_removed_where_that_is_wanted() {
+    let (place, files) = (Place::new(), files());
+    place.publish("pub md/x --create --ring-size 1MiB", numbers(0..1).as_bytes());
+    let options = "--segment-size 256KiB --keep-bytes 1MiB --sync 5ms";
+    let (running, _) = record(&place, "md/x", files.path(), options);
+    // Some 10 MiB in lines of 64 bytes.
+    place.publish("pub md/x", numbers(1..160_000).as_bytes());
+    let said = end(running);
+    assert!(said.starts_with("recorded 160,000 messages, "), "{said}");
+    let dir = files.path().join("x");
+    let count = std::fs::read_dir(dir.join("0")).unwrap().count();
+    assert!(count < 20, "{count} files of 256 KiB are left of 10 MiB");
+    let info = place.done(&format!("journal info {} --json", dir.display()));
+    let first = json_lines(&info)[0]["earliest_offset"].as_u64().unwrap();
+    assert!(first > 0, "nothing was removed");
+    let replayed = place.done(&format!("replay {} --format text", dir.display()));
+    assert_eq!(String::from_utf8(replayed).unwrap(), numbers(first..160_000));
+}

@@ -47,10 +47,10 @@ pub(crate) struct Options {
     /// The publisher goes on without a journal that it waits for so long; 0: it never waits
     #[arg(long, value_name = "SECS", value_parser = time::seconds)]
     give_up_after: Option<Duration>,
-    /// Remove old files, but for so many of the newest bytes of each partition
+    /// Remove old files but for so many newest bytes
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     keep_bytes: Option<u64>,
-    /// Remove old files once all in them is older than so many days
+    /// Remove files that are older than so many days
     #[arg(long, value_name = "DAYS", value_parser = time::days)]
     keep_for: Option<Duration>,
     /// Pin the journal to this processor core

@@ -38,13 +38,13 @@ pub(crate) struct Options {
     /// The directory of journals: this one is D/TOPIC
     #[arg(long, value_name = "D")]
     dir: PathBuf,
-    /// Flush: none (when a file is full), always, or an interval such as 100ms
+    /// Flush: none (full files), always, or as 100ms
     #[arg(long, value_name = "WHEN", default_value = "none")]
     sync: Sync,
     /// Of a file: 256KiB to 64GiB [default: 64MiB]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     segment_size: Option<u64>,
-    /// The publisher goes on without a journal that it waits for so long; 0: it never waits
+    /// How long the publisher waits for it at most
     #[arg(long, value_name = "SECS", value_parser = time::seconds)]
     give_up_after: Option<Duration>,
     /// Remove old files but for so many newest bytes

@@ -20,8 +20,8 @@ use crate::{progress, size, time};
 
 pub(crate) const AFTER_HELP: &str = "\
 It begins with the oldest message of the ring, or goes on with what is there.
-The publisher waits for a journal, also for one that was killed. Ctrl-C makes
-durable what was published, and lets the publisher go on.
+With none, files are flushed when they are full. The publisher waits for it,
+also if it was killed. Ctrl-C makes all durable, and lets the publisher go on.
 
 Example:
   tickcast record md/trades --dir /var/lib/md --sync 100ms";
@@ -38,7 +38,7 @@ pub(crate) struct Options {
     /// The directory of journals: this one is D/TOPIC
     #[arg(long, value_name = "D")]
     dir: PathBuf,
-    /// Flush: none (full files), always, or as 100ms
+    /// When to flush: none, always, 100ms
     #[arg(long, value_name = "WHEN", default_value = "none")]
     sync: Sync,
     /// Of a file: 256KiB to 64GiB [default: 64MiB]

@@ -8,14 +8,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tickcast::runtime::{Agent, Core, CoreHandle, IdleStrategy};
+use tickcast::runtime::{Agent, CoreHandle};
 use tickcast::{
     DamageKind, Event, FrameKind, JournalDir, JournalEntry, JournalState, NoticeKind, Publisher,
     Replay, ReplayCounters, StartAt, SyncPolicy, Topic, Verification,
 };
 
-use common::audit::timestamp_of;
-use common::payload::{length_of, payload};
+use common::audit::{publish, timestamp_of};
+use common::journal::start;
 use common::{Random, TestBus, seed};
 
 const BLOCK_BYTES: u64 = 64 << 10;
@@ -41,18 +41,12 @@ impl Place {
 
     fn journal(&self, sync: SyncPolicy) -> CoreHandle {
         let settings = self.topic.journal(self.files.path()).sync(sync);
-        let journal = settings.segment_bytes(SEGMENT_BYTES).open().expect("a journal");
-        let core = Core::builder("journal").idle(IdleStrategy::back_off());
-        core.agent(Box::new(journal)).start().expect("a thread")
+        start(settings.segment_bytes(SEGMENT_BYTES).open().expect("a journal"))
     }
 
     /// Publishes messages up to `end`.
     fn publish(&mut self, end: u64) {
-        let bytes_max = self.topic.message_bytes_max();
-        for offset in self.publisher.next_offset()..end {
-            let bytes = payload(0, offset, length_of(offset, bytes_max));
-            self.publisher.publish(timestamp_of(offset), &bytes[..]).expect("published");
-        }
+        publish(&mut self.publisher, end);
     }
 
     /// Publishes some segments' worth, and closes the journal.

@@ -7,39 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tickcast::runtime::{Agent, Core, IdleStrategy};
+use tickcast::runtime::Agent;
 use tickcast::{
-    DurableError, Event, Journal, JournalError, JournalState, LossCause, Message, NoticeKind,
-    PublishError, Publisher, Replay, Speed, StartAt, SyncPolicy, Topic, Until,
+    DurableError, Event, JournalError, JournalState, LossCause, Message, NoticeKind, PublishError,
+    Replay, Speed, StartAt, SyncPolicy, Topic, Until,
 };
 
-use common::audit::{Audit, timestamp_of};
-use common::payload::{length_of, payload};
+use common::audit::{Audit, publish, timestamp_of};
+use common::journal::journaled;
 use common::{Random, TestBus};
 
 const RING_BYTES: u64 = 1 << 20;
 const SEGMENT_BYTES: u64 = 256 << 10;
-
-/// Publishes messages up to `end`.
-fn publish(publisher: &mut Publisher, end: u64) {
-    let bytes_max = publisher.topic().message_bytes_max();
-    for offset in publisher.next_offset()..end {
-        let bytes = payload(publisher.partition().into(), offset, length_of(offset, bytes_max));
-        publisher.publish(timestamp_of(offset), &bytes[..]).expect("published");
-    }
-}
-
-/// Runs a journal beside whatever `work` does, and closes it.
-fn journaled<R>(journal: Journal, work: impl FnOnce() -> R) -> R {
-    let core = Core::builder("journal")
-        .idle(IdleStrategy::back_off())
-        .agent(Box::new(journal))
-        .start()
-        .expect("a thread");
-    let done = work();
-    core.stop().expect("no agent panics");
-    done
-}
 
 /// Replays one partition and audits it.
 fn replay(dir: &Path, topic: &Topic, from: StartAt, due: u64) -> Audit {

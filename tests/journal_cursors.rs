@@ -6,13 +6,14 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use tickcast::runtime::{Agent, Core, CoreHandle, IdleStrategy};
+use tickcast::runtime::Agent;
 use tickcast::{
-    CursorError, Event, Journal, JournalError, Order, Publisher, StartAt, SubscribeError,
-    SubscriberBuilder, SyncPolicy, Topic, cursors, remove_cursor, truncate,
+    CursorError, Event, JournalError, Order, Publisher, StartAt, SubscribeError, SubscriberBuilder,
+    SyncPolicy, Topic, cursors, remove_cursor, truncate,
 };
 
 use common::TestBus;
+use common::journal::start;
 
 const RING_BYTES: u64 = 256 << 10;
 
@@ -20,11 +21,6 @@ fn publish(publisher: &mut Publisher, end: u64) {
     for offset in publisher.next_offset()..end {
         publisher.publish(offset, &[offset; 3]).expect("published");
     }
-}
-
-fn run(journal: Journal) -> CoreHandle {
-    let core = Core::builder("journal").idle(IdleStrategy::back_off()).agent(Box::new(journal));
-    core.start().expect("a thread")
 }
 
 /// The committed offset of each partition.
@@ -117,7 +113,7 @@ fn partitions_and_topics_have_places_of_their_own() {
         let topic = bus.topic(name).ring_bytes(RING_BYTES).partitions(3).create();
         let topic: Topic = topic.expect("a topic");
         let journal = topic.journal(files.path()).sync(SyncPolicy::Always).open();
-        (run(journal.expect("a journal")), topic)
+        (start(journal.expect("a journal")), topic)
     };
     let ((core, trades), (other_core, quotes)) = (make("trades"), make("quotes"));
     for (topic, end) in [(&trades, 100), (&quotes, 200)] {
@@ -161,7 +157,7 @@ fn a_cursor_that_is_damaged_or_another_topics_is_refused() {
     let make = |name: &str| {
         let topic = bus.topic(name).ring_bytes(RING_BYTES).create().expect("a topic");
         let journal = topic.journal(files.path()).sync(SyncPolicy::Always).open().expect("open");
-        let core = run(journal);
+        let core = start(journal);
         let mut publisher = topic.publisher(0).expect("the only one");
         publish(&mut publisher, 100);
         publisher.wait_durable(99, None).expect("on disk");
@@ -198,7 +194,7 @@ fn a_cursor_that_is_ahead_of_the_log_is_refused() {
         let topic = bus.topic("trades").ring_bytes(RING_BYTES).journal(files.path());
         let topic = topic.open_or_create().expect("a topic");
         let journal = topic.journal(files.path()).sync(SyncPolicy::Always).open().expect("open");
-        let core = run(journal);
+        let core = start(journal);
         let mut publisher = topic.publisher(0).expect("the only one");
         publish(&mut publisher, end);
         if end > 0 {

@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 use tickcast::runtime::{Agent, Idle, IdleStrategy};
 use tickcast::{Bus, JournalError, Replay, StartAt, SyncPolicy};
 
-use common::audit::{Audit, timestamp_of};
+use common::audit::{self, Audit};
 use common::child::{self, Child, HANGING};
-use common::payload::{length_of, payload};
 use common::{Random, TestBus};
 
 /// How many processes are killed.
@@ -34,10 +33,7 @@ fn publish(bus: &str, end: u64) {
     let topic = Bus::open(bus).expect("the bus").open_topic("ticks").expect("the topic");
     let mut publisher = topic.publisher(0).expect("nobody else publishes");
     child::say(&publisher.next_offset().to_string());
-    for offset in publisher.next_offset()..end {
-        let bytes = payload(0, offset, length_of(offset, topic.message_bytes_max()));
-        publisher.publish(timestamp_of(offset), &bytes[..]).expect("the bus lives");
-    }
+    audit::publish(&mut publisher, end);
     child::say("done");
 }
 

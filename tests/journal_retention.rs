@@ -6,39 +6,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tickcast::runtime::{Agent, Core, IdleStrategy, clock};
+use tickcast::runtime::{Agent, clock};
 use tickcast::{
-    Event, Journal, JournalError, Keep, NoticeKind, Publisher, Replay, SyncPolicy, Topic,
-    TopicError, prune, truncate,
+    Event, JournalError, Keep, NoticeKind, Replay, SyncPolicy, Topic, TopicError, prune, truncate,
 };
 
-use common::audit::{Audit, timestamp_of};
-use common::payload::{length_of, payload};
+use common::audit::{Audit, publish};
+use common::journal::journaled;
 use common::{Random, TestBus};
 
 const RING_BYTES: u64 = 1 << 20;
 const SEGMENT_BYTES: u64 = 256 << 10;
 const BLOCK_BYTES: usize = 64 << 10;
 const HEADER_BYTES: usize = 128;
-
-fn publish(publisher: &mut Publisher, end: u64) {
-    let bytes_max = publisher.topic().message_bytes_max();
-    for offset in publisher.next_offset()..end {
-        let bytes = payload(publisher.partition().into(), offset, length_of(offset, bytes_max));
-        publisher.publish(timestamp_of(offset), &bytes[..]).expect("published");
-    }
-}
-
-fn journaled<R>(journal: Journal, work: impl FnOnce() -> R) -> R {
-    let core = Core::builder("journal")
-        .idle(IdleStrategy::back_off())
-        .agent(Box::new(journal))
-        .start()
-        .expect("a thread");
-    let done = work();
-    core.stop().expect("no agent panics");
-    done
-}
 
 /// Replays all that there is, which follows on `due`; `None`: from wherever it begins.
 fn replay(dir: &Path, due: Option<u64>) -> Audit {

@@ -6,11 +6,11 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tickcast::runtime::{Core, IdleStrategy};
 use tickcast::{Bus, Event, Replay, StartAt, Subscriber, Topic};
 
 use common::TestBus;
 use common::child::{self, Child};
+use common::journal::journaled;
 
 fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data")
@@ -148,15 +148,14 @@ fn journaled_data_are_replayed_as_they_were() {
         let topic = bus.topic(name).ring_bytes(256 << 10).create().expect("a topic");
         let files = tempfile::tempdir().expect("a directory");
         let journal = topic.journal(files.path()).segment_bytes(1 << 20).open();
-        let core = Core::builder("journal").idle(IdleStrategy::back_off());
-        let core = core.agent(Box::new(journal.expect("a journal"))).start().expect("a thread");
-        let mut publisher = topic.publisher(0).expect("the first");
-        for _ in 0..ROUNDS {
-            for (at, message) in expected.iter().enumerate() {
-                publisher.publish(at as u64, &message[..]).expect("the bus lives");
+        journaled(journal.expect("a journal"), || {
+            let mut publisher = topic.publisher(0).expect("the first");
+            for _ in 0..ROUNDS {
+                for (at, message) in expected.iter().enumerate() {
+                    publisher.publish(at as u64, &message[..]).expect("the bus lives");
+                }
             }
-        }
-        core.stop().expect("no agent panics");
+        });
         let mut rest = (0..ROUNDS).flat_map(|_| expected.iter().enumerate());
         let replay = Replay::open(files.path().join(name)).expect("a journal");
         let counters = replay.run(|event| {

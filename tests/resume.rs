@@ -11,19 +11,14 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, thread};
 
-use tickcast::runtime::{Core, CoreHandle, IdleStrategy};
-use tickcast::{Bus, Event, Journal, Publisher, StartAt, SyncPolicy, cursors};
+use tickcast::{Bus, Event, Publisher, StartAt, SyncPolicy, cursors};
 
 use common::child::{self, Child};
+use common::journal::start;
 use common::{Random, TestBus};
 
 /// How many are killed in each test.
 const KILLS: u64 = 50;
-
-fn run(journal: Journal) -> CoreHandle {
-    let core = Core::builder("journal").idle(IdleStrategy::back_off()).agent(Box::new(journal));
-    core.start().expect("a thread")
-}
 
 /// The child that runs the example.
 fn add_in_child(bus: &str, path: &Path) {
@@ -42,7 +37,7 @@ fn an_example_that_is_killed_counts_everything_once() {
     // A kill takes nothing from shared memory either, where a sync costs nothing.
     let path = common::root().join(format!(".total-{}", bus.name()));
     let journal = topic.journal(files.path().join("journal")).open().expect("a journal");
-    let core = run(journal);
+    let core = start(journal);
     let mut publisher = topic.publisher(0).expect("the only one");
     let mut due = 0;
     let mut publish = |publisher: &mut Publisher, count: u64| {
@@ -128,7 +123,7 @@ fn a_subscriber_that_is_killed_sees_everything_at_least_once() {
     let journal = topic.journal(files.path()).sync(SyncPolicy::Interval(Duration::from_millis(1)));
     let journal = journal.open().expect("a journal");
     let dir = journal.dir().to_owned();
-    let core = run(journal);
+    let core = start(journal);
     let mut publisher = topic.publisher(0).expect("the only one");
     let publish = |publisher: &mut Publisher, end| {
         for offset in publisher.next_offset()..end {

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use crate::bus::Topic;
 use crate::journal::disk::FileDisk;
 use crate::journal::error::JournalError;
-use crate::journal::recovery::Cut;
 use crate::journal::retention::{Keep, Retention};
 use crate::journal::start::start;
 use crate::journal::status::{JournalState, Status};
@@ -173,14 +172,8 @@ impl JournalBuilder {
         self.retain(&mut disk, dir, partition, pages.journal.clone())?;
         let (writer, cut) = start(disk, ring, &pages, log_id, self.sync)
             .map_err(|error| JournalError::from_start(error, dir.path().to_owned(), partition))?;
-        if let Some(Cut { from, to }) = cut {
-            log::warn!(
-                "{}, partition {partition}: cut at message {}: {} bytes behind it were never durable, \
-                 and are not all there",
-                dir.path().display(),
-                from.offset,
-                to - from.position
-            );
+        if let Some(cut) = cut {
+            log::warn!("{}, partition {partition}: {cut}", dir.path().display());
         }
         Ok(writer)
     }

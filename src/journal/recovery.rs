@@ -10,7 +10,7 @@
 //! hold: then nothing in it was ever acknowledged.
 #![forbid(unsafe_code)]
 
-use std::io;
+use std::{fmt, io};
 
 use thiserror::Error;
 use zerocopy::IntoBytes;
@@ -83,6 +83,17 @@ pub(crate) struct Cut {
     pub(crate) from: Place,
     /// Where it ended by the newest checkpoint; at most, where one cannot be read.
     pub(crate) to: u64,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (offset, bytes) = (self.from.offset, self.to - self.from.position);
+        write!(
+            f,
+            "cut at message {offset}: {bytes} bytes behind it were never durable, and are not all \
+             there"
+        )
+    }
 }
 
 /// Why a journal cannot be gone on with.

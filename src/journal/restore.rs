@@ -7,7 +7,7 @@ use crate::bus::TopicError;
 use crate::bus::descriptor::Descriptor;
 use crate::bus::partition::Beginning;
 use crate::journal::error::JournalError;
-use crate::journal::recovery::{Cut, recover};
+use crate::journal::recovery::recover;
 use crate::journal::seal::{Then, seal};
 use crate::journal::topic_dir::TopicDir;
 
@@ -41,14 +41,8 @@ fn restore_partition(dir: &TopicDir, partition: u32) -> Result<Beginning, Journa
     let mut disk = dir.disk(partition)?;
     let mut recovered = recover(&mut disk, log_id)
         .map_err(|error| JournalError::from_start(error.into(), path(), partition))?;
-    if let Some(Cut { from, to }) = recovered.cut {
-        log::warn!(
-            "{}, partition {partition}: cut at message {}: {} bytes behind it were never durable, and \
-             are not all there",
-            dir.path().display(),
-            from.offset,
-            to - from.position
-        );
+    if let Some(cut) = recovered.cut {
+        log::warn!("{}, partition {partition}: {cut}", dir.path().display());
     }
     let position = recovered.last.as_ref().map_or(0, |last| last.end().position);
     seal(&mut disk, log_id, &mut recovered, Then::Next).map_err(|source| JournalError::Io {

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use tickcast::{Event, Message, Notice, NoticeKind, Subscriber};
+use tickcast::{Event, Message, Notice, NoticeKind, Publisher, Subscriber};
 
 use super::child::HANGING;
-use super::payload::{is_payload, length_of};
+use super::payload::{is_payload, length_of, payload};
 
 /// What came so far of one partition whose payloads are functions of their offsets.
 #[derive(Debug, Default)]
@@ -84,6 +84,15 @@ impl Audit {
                 std::thread::yield_now();
             }
         }
+    }
+}
+
+/// Publishes messages up to `end`, as an [`Audit`] knows them.
+pub(crate) fn publish(publisher: &mut Publisher, end: u64) {
+    let bytes_max = publisher.topic().message_bytes_max();
+    for offset in publisher.next_offset()..end {
+        let bytes = payload(publisher.partition().into(), offset, length_of(offset, bytes_max));
+        publisher.publish(timestamp_of(offset), &bytes[..]).expect("published");
     }
 }
 

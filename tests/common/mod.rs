@@ -1,9 +1,10 @@
-//! What the integration tests share: a directory of buses of their own, children, and payloads that
-//! show where they came from.
+//! What the integration tests share: a directory of buses of their own, children, journals, and
+//! payloads that show where they came from.
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
 pub(crate) mod audit;
 pub(crate) mod child;
+pub(crate) mod journal;
 pub(crate) mod payload;
 
 use std::env;

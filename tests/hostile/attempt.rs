@@ -9,7 +9,7 @@ use tickcast::{
 };
 
 use crate::common::TestBus;
-use crate::common::audit::timestamp_of;
+use crate::common::audit::{self, timestamp_of};
 use crate::common::child::Child;
 use crate::common::payload::{is_payload, length_of, payload};
 
@@ -27,10 +27,7 @@ pub(crate) fn sound_bus() -> TestBus {
         let topic = bus.topic(name).ring_bytes(RING_BYTES).slow_subscriber(slow).create();
         let topic = topic.expect("a topic");
         let mut publisher = topic.publisher(0).expect("the first");
-        for offset in 0..3000 {
-            let bytes = payload(0, offset, length_of(offset, topic.message_bytes_max()));
-            publisher.publish(timestamp_of(offset), &bytes[..]).expect("room");
-        }
+        audit::publish(&mut publisher, 3000);
     }
     bus
 }

@@ -102,10 +102,10 @@ enum Command {
 enum Journal {
     /// Show the state that journals are in
     #[command(after_help = journal::info::AFTER_HELP)]
-    Info(journal::info::Options),
+    Info(journal::Look),
     /// Read journals from end to end, and name what is damaged
     #[command(after_help = journal::verify::AFTER_HELP)]
-    Verify(journal::verify::Options),
+    Verify(journal::Look),
     /// Print blocks and frames as they lie in the files
     #[command(after_help = journal::dump::AFTER_HELP)]
     Dump(journal::dump::Options),

@@ -11,6 +11,7 @@ mod disk;
 mod fanout;
 mod goal;
 mod handoff;
+mod heading;
 mod lineup;
 mod peer;
 mod report;
@@ -37,6 +38,7 @@ use block::Clock;
 use cores::Cores;
 use fanout::{FANOUT_COLUMNS, judge_fanout};
 use goal::{FANOUT_GOALS, FASTEST_ON_BUS, FLOW_GOALS, LATENCY_GOALS};
+use heading::Heading;
 use lineup::{BUS_ROUND_TRIPPERS, Child, Layout, NearOnBus, fan_outs};
 use report::{Report, Subject};
 use rounds::{Yardstick, interleave};
@@ -89,10 +91,7 @@ pub(crate) fn latency(options: &Options) -> Result<()> {
     let summaries = [FASTEST_ON_BUS, "closing hand-off"];
     let names = contenders.iter().map(|contender| contender.name).chain(summaries);
     let subject = Subject {
-        title: "round trips, timed one by one",
-        cores: setup.cores,
-        clock,
-        preemptions: setup.preemptions(&child)?,
+        heading: setup.heading("round trips, timed one by one", &child)?,
         contenders: names.collect(),
         columns: &LATENCY_COLUMNS,
         goals: &LATENCY_GOALS,
@@ -120,10 +119,10 @@ pub(crate) fn throughput(options: &Options) -> Result<()> {
             contenders[at].block(messages)
         })?;
     let subject = Subject {
-        title: "streams of messages with 48 bytes of payload (rtrb: items of 64 bytes)",
-        cores: setup.cores,
-        clock,
-        preemptions: setup.preemptions(&child)?,
+        heading: setup.heading(
+            "streams of messages with 48 bytes of payload (rtrb: items of 64 bytes)",
+            &child,
+        )?,
         contenders: contenders.iter().map(|contender| contender.name).collect(),
         columns: &FLOW_COLUMNS,
         goals: &FLOW_GOALS,
@@ -149,11 +148,11 @@ pub(crate) fn fanout(options: &Options) -> Result<()> {
             contenders[at].block(messages)
         })?;
     let subject = Subject {
-        title: "the publisher's cost of a message with 48 bytes of payload, by subscribers that one \
+        heading: setup.heading(
+            "the publisher's cost of a message with 48 bytes of payload, by subscribers that one \
                 thread polls; waiting for them does not count",
-        cores: setup.cores,
-        clock,
-        preemptions: setup.preemptions(&child)?,
+            &child,
+        )?,
         contenders: contenders.iter().map(|contender| contender.name).collect(),
         columns: &FANOUT_COLUMNS,
         goals: &FANOUT_GOALS,
@@ -197,9 +196,11 @@ impl Setup {
         Child::start(self.cores.far, &self.shared.path(), layout)
     }
 
-    /// How often either side was put off its core since it was started.
-    fn preemptions(&self, child: &Child<'_>) -> Result<u64> {
-        Ok(cores::preemptions(process::id())? + cores::preemptions(child.pid())?)
+    /// What stands above a report that is made now, after the blocks.
+    fn heading(&self, title: &'static str, child: &Child<'_>) -> Result<Heading> {
+        // Of either side, since it was started.
+        let preemptions = cores::preemptions(process::id())? + cores::preemptions(child.pid())?;
+        Ok(Heading::new(title, self.cores, self.clock, preemptions))
     }
 
     fn scaled(&self, count: u64) -> u64 {

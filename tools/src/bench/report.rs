@@ -1,12 +1,11 @@
 //! What a run found, as text and as JSON.
 use std::fmt::{self, Display, Formatter};
-use std::{env, fs};
 
 use serde::Serialize;
 
 use super::block::Clock;
-use super::cores::Cores;
 use super::goal::Goal;
+use super::heading::Heading;
 use super::rounds::Round;
 use super::statistics::Spread;
 use super::verdict::{Judged, Regime, Row, summarise};
@@ -17,15 +16,8 @@ const RARE: usize = 20;
 /// A whole run: every block, and the summary.
 #[derive(Serialize)]
 pub(crate) struct Report<B> {
-    title: &'static str,
-    command: Vec<String>,
-    machine: Machine,
-    cores: Cores,
-    /// Both sides shared one core, so that times tell about the scheduler.
-    oversubscribed: bool,
-    clock: Clock,
-    /// How often a side was put off its core; many of these mean that other programs wanted it.
-    preemptions: u64,
+    #[serde(flatten)]
+    heading: Heading,
     contenders: Vec<&'static str>,
     columns: &'static [&'static str],
     summary: Summary,
@@ -47,19 +39,9 @@ struct JudgedRound<B> {
     round: Round<B>,
 }
 
-#[derive(Serialize)]
-pub(crate) struct Machine {
-    processor: String,
-    kernel: String,
-    cores: usize,
-}
-
 /// What a report is about, besides its rounds.
 pub(crate) struct Subject {
-    pub(crate) title: &'static str,
-    pub(crate) cores: Cores,
-    pub(crate) clock: Clock,
-    pub(crate) preemptions: u64,
+    pub(crate) heading: Heading,
     pub(crate) contenders: Vec<&'static str>,
     pub(crate) columns: &'static [&'static str],
     pub(crate) goals: &'static [Goal],
@@ -85,59 +67,15 @@ impl<B> Report<B> {
             regimes: summarise(&settled, &subject.contenders, subject.columns.len(), subject.goals),
             rounds_unsettled: rounds.len() - settled.len(),
         };
-        let Subject { title, cores, clock, preemptions, contenders, columns, .. } = subject;
-        Self {
-            title,
-            command: env::args().collect(),
-            machine: Machine::this(),
-            cores,
-            oversubscribed: cores.oversubscribed(),
-            clock,
-            preemptions,
-            contenders,
-            columns,
-            summary,
-            rounds,
-        }
-    }
-}
-
-impl Machine {
-    pub(crate) fn this() -> Self {
-        let read = |path| fs::read_to_string(path).unwrap_or_default();
-        let cpuinfo = read("/proc/cpuinfo");
-        let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
-        Self {
-            processor: model.unwrap_or("unknown").trim_start_matches(['\t', ' ', ':']).to_owned(),
-            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
-            cores: cpuinfo.lines().filter(|line| line.starts_with("processor")).count(),
-        }
-    }
-}
-
-impl Display for Machine {
-    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
-        let Self { processor, kernel, cores } = self;
-        write!(out, "{processor}, {cores} cores, Linux {kernel}")
+        let Subject { heading, contenders, columns, .. } = subject;
+        Self { heading, contenders, columns, summary, rounds }
     }
 }
 
 impl<B> Display for Report<B> {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(out, "{}", self.title)?;
-        writeln!(out, "{}", self.machine)?;
-        writeln!(
-            out,
-            "near side on core {}, far side on core {}",
-            self.cores.near, self.cores.far
-        )?;
-        if self.oversubscribed {
-            writeln!(
-                out,
-                "OVERSUBSCRIBED: both sides share one core, so times are the scheduler's"
-            )?;
-        }
-        let Clock { cost_ns, tick_ns } = self.clock;
+        write!(out, "{}", self.heading)?;
+        let Clock { cost_ns, tick_ns } = self.heading.clock;
         writeln!(
             out,
             "the clock costs {cost_ns:.1} ns a sample (subtracted) and ticks every {tick_ns} ns"
@@ -145,7 +83,7 @@ impl<B> Display for Report<B> {
         writeln!(
             out,
             "a side was put off its core {} times in {} rounds",
-            self.preemptions,
+            self.heading.preemptions,
             self.rounds.len()
         )?;
         let shown = |regime: &&Regime| regime.handoff_ns.blocks * RARE >= self.rounds.len();
@@ -217,6 +155,7 @@ fn cell(spread: Spread) -> String {
 mod tests {
     use super::*;
     use crate::bench::block::Latency;
+    use crate::bench::cores::Cores;
     use crate::bench::goal::{FASTEST_ON_BUS, LATENCY_GOALS};
     use crate::bench::verdict::{LATENCY_COLUMNS, judge_latency};
 
@@ -234,10 +173,7 @@ mod tests {
             closing: latency(closing_ns, 2.0 * bare_ns),
         };
         let subject = Subject {
-            title: "round trips",
-            cores,
-            clock: Clock { cost_ns: 20.0, tick_ns: 1.0 },
-            preemptions: 7,
+            heading: Heading::new("round trips", cores, Clock { cost_ns: 20.0, tick_ns: 1.0 }, 7),
             contenders: vec!["bus", FASTEST_ON_BUS, "closing hand-off"],
             columns: &LATENCY_COLUMNS,
             goals: &LATENCY_GOALS,

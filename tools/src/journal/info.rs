@@ -1,13 +1,12 @@
 //! `tickcast journal info`: the state that journals are in.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde_json::json;
 use tickcast::{JournalDir, JournalInfo};
 
-use super::{open, partitions, paths};
+use super::{Look, open, partitions, paths};
 use crate::output::{stdout, unless_abandoned};
 use crate::table::{Table, or_dash};
 use crate::{size, time};
@@ -19,28 +18,14 @@ where something behind it was written and is not all there: see journal verify.
 Example:
   tickcast journal info /var/lib/md/trades --json";
 
-/// Which journals to look at, and how to show them.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Options {
-    /// The journal of a topic, or a directory of journals
-    #[arg(value_name = "D[/TOPIC]")]
-    path: PathBuf,
-    /// Only this partition
-    #[arg(long, value_name = "N")]
-    partition: Option<u32>,
-    /// One JSON object a line: a partition
-    #[arg(long)]
-    json: bool,
-}
-
 /// Prints the state of all partitions.
 ///
 /// # Errors
 /// When one cannot be read.
-pub(crate) fn run(options: &Options) -> Result<()> {
-    for path in paths(&options.path)? {
+pub(crate) fn run(options: &Look) -> Result<()> {
+    for path in paths(&options.which.path)? {
         let journal = open(&path)?;
-        let partitions = partitions(&journal, options.partition).map(|partition| {
+        let partitions = partitions(&journal, options.which.partition).map(|partition| {
             let info = journal.info(partition);
             let info =
                 info.with_context(|| format!("cannot read {}/{partition}", path.display()))?;

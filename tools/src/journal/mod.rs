@@ -12,6 +12,27 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tickcast::{JournalDir, JournalError};
 
+/// Which partitions to look at.
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// The journal of a topic, or a directory of journals
+    #[arg(value_name = "D[/TOPIC]")]
+    path: PathBuf,
+    /// Only this partition
+    #[arg(long, value_name = "N")]
+    partition: Option<u32>,
+}
+
+/// Which journals to look at, and how to show them.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Look {
+    #[command(flatten)]
+    which: Which,
+    /// One JSON object a line: a partition
+    #[arg(long)]
+    json: bool,
+}
+
 /// The journals of topics that `path` names: one, or all in it.
 fn paths(path: &Path) -> Result<Vec<PathBuf>> {
     match JournalDir::open(path) {

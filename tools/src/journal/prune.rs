@@ -1,14 +1,13 @@
 //! `tickcast journal prune`: removes old segments.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use indicatif::HumanCount;
 use tickcast::{Keep, prune};
 
-use super::{open, partitions, paths};
+use super::{Which, open, partitions, paths};
 use crate::output::{stdout, unless_abandoned};
 use crate::{size, time};
 
@@ -23,12 +22,8 @@ Example:
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "tickcast journal prune [OPTIONS] <D[/TOPIC]>")]
 pub(crate) struct Options {
-    /// The journal of a topic, or a directory of journals
-    #[arg(value_name = "D[/TOPIC]")]
-    path: PathBuf,
-    /// Only this partition
-    #[arg(long, value_name = "N")]
-    partition: Option<u32>,
+    #[command(flatten)]
+    which: Which,
     #[command(flatten)]
     keep: KeepOptions,
     /// Remove what named cursors need, too
@@ -58,8 +53,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let KeepOptions { keep_bytes, keep_for, before } = options.keep;
     let keep = Keep { bytes: keep_bytes, age: keep_for, before_offset: before };
     let mut out = stdout();
-    for path in paths(&options.path)? {
-        for partition in partitions(&open(&path)?, options.partition) {
+    for path in paths(&options.which.path)? {
+        for partition in partitions(&open(&path)?, options.which.partition) {
             let name = format!("{}/{partition}", path.display());
             let pruned = prune(&path, partition, keep, options.ignore_cursors)
                 .with_context(|| format!("cannot prune {name}"))?;

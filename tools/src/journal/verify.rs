@@ -1,19 +1,20 @@
 //! `tickcast journal verify`: reads journals from end to end, and names what is damaged.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use indicatif::HumanCount;
-use tickcast::{Damage, Verification};
+use serde_json::{Value, json};
+use tickcast::{Damage, JournalDir, Verification};
 
-use super::{open, partitions, paths};
-use crate::output::{chain, stdout, tell, unless_abandoned};
+use super::{Look, open, partitions, paths};
+use crate::output::{chain, say, stdout, tell, unless_abandoned};
 use crate::{progress, size};
 
 pub(crate) const AFTER_HELP: &str = "\
-Exit code 1: something that was on disk cannot be read any more. What a power cut
-took that was never known to be durable is told, and is no damage.
+Exit code 1: something that was on disk cannot be read any more. What a power
+cut took that was never known to be durable is told, and is no damage.
 
 Example:
   tickcast journal verify /var/lib/md";
@@ -21,25 +22,14 @@ Example:
 /// Bytes of a block, which the progress is counted in.
 const BLOCK_BYTES: u64 = 64 << 10;
 
-/// Which journals to read.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Options {
-    /// The journal of a topic, or a directory of journals
-    #[arg(value_name = "D[/TOPIC]")]
-    path: PathBuf,
-    /// Only this partition
-    #[arg(long, value_name = "N")]
-    partition: Option<u32>,
-}
-
 /// Reads everything.
 ///
 /// # Errors
 /// When something is damaged, after reading the rest.
-pub(crate) fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Look) -> Result<()> {
     let (mut damaged_blocks, mut unreadable) = (0, 0);
-    for path in paths(&options.path)? {
-        match verify(&path, options.partition) {
+    for path in paths(&options.which.path)? {
+        match verify(&path, options) {
             Ok(damaged) => damaged_blocks += damaged,
             Err(error) => {
                 tell(&chain(&error));
@@ -54,10 +44,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// Reads the journal of a topic. Returns how many blocks are damaged.
-fn verify(path: &Path, partition: Option<u32>) -> Result<u64> {
+fn verify(path: &Path, options: &Look) -> Result<u64> {
     let journal = open(path)?;
     let mut damaged_blocks = 0;
-    for partition in partitions(&journal, partition) {
+    for partition in partitions(&journal, options.which.partition) {
         let name = format!("{}/{partition}", path.display());
         let bar = progress::bar(name.clone());
         let found = journal.verify(partition, |done, blocks| {
@@ -66,13 +56,49 @@ fn verify(path: &Path, partition: Option<u32>) -> Result<u64> {
         });
         bar.finish_and_clear();
         let found = found.with_context(|| format!("cannot verify {name}"))?;
-        unless_abandoned(print(&name, &found))?;
+        unless_abandoned(if options.json {
+            print_json(&journal, partition, &found)
+        } else {
+            print_text(&name, &found)
+        })?;
         damaged_blocks += found.damaged_blocks;
     }
     Ok(damaged_blocks)
 }
 
-fn print(name: &str, found: &Verification) -> io::Result<()> {
+fn print_json(journal: &JournalDir, partition: u32, found: &Verification) -> io::Result<()> {
+    let line = json!({
+        "journal": journal.path().display().to_string(),
+        "partition": partition,
+        "blocks": found.blocks,
+        "damaged_blocks": found.damaged_blocks,
+        "damages": found.damages.iter().map(damage_json).collect::<Vec<_>>(),
+        "messages": found.messages,
+        "missed": found.missed,
+        "log_bytes": found.log_bytes,
+        "next_offset": found.next_offset,
+        "position": found.position,
+        "durable_position": found.durable_position,
+        "cut": found.cut.as_ref().map(damage_json),
+        "is_being_written": found.is_being_written,
+    });
+    say(&line.to_string())
+}
+
+fn damage_json(damage: &Damage) -> Value {
+    json!({
+        "block": damage.block,
+        "blocks": damage.blocks,
+        "position": damage.position,
+        "segment": damage.segment.as_ref().map(|path| path.display().to_string()),
+        "segment_byte": damage.segment_byte,
+        "kind": damage.kind.to_string(),
+        "lost_from": damage.lost_from,
+        "lost_end": damage.lost_end,
+    })
+}
+
+fn print_text(name: &str, found: &Verification) -> io::Result<()> {
     let mut out = stdout();
     let Verification { blocks, damaged_blocks, missed, next_offset, .. } = *found;
     let (messages, bytes) = (HumanCount(found.messages), size::show(found.log_bytes));

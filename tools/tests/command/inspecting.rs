@@ -44,6 +44,40 @@ fn a_flipped_bit_is_named_with_what_it_costs() {
     ] {
         assert!(said.contains(&told), "{told:?} is not in {said}");
     }
+    let outcome = verify(&format!("{dir} --json"));
+    let lines = json_lines(&outcome.stdout);
+    outcome.failed(1, "tickcast: 1 block is damaged");
+    assert_eq!(lines.len(), 2);
+    let path = format!("{dir}/other");
+    for (field, expected) in [
+        ("journal", json!(path)),
+        ("partition", json!(0)),
+        ("blocks", json!(1)),
+        ("damaged_blocks", json!(0)),
+        ("damages", json!([])),
+        ("messages", json!(1)),
+        ("missed", json!(0)),
+        ("next_offset", json!(1)),
+        ("position", lines[0]["durable_position"].clone()),
+        ("cut", json!(null)),
+        ("is_being_written", json!(false)),
+    ] {
+        assert_eq!(lines[0][field], expected, "{field}: {}", lines[0]);
+    }
+    assert_eq!((&lines[1]["blocks"], &lines[1]["damaged_blocks"]), (&json!(10), &json!(1)));
+    assert_eq!((&lines[1]["messages"], &lines[1]["next_offset"]), (&json!(8_978), &json!(10_000)));
+    let damage = json!({
+        "block": 3,
+        "blocks": 1,
+        "position": 3 * BLOCK_BYTES,
+        "segment": segment,
+        "segment_byte": 3 * BLOCK_BYTES,
+        "kind": "neither of its checkpoints holds",
+        "lost_from": 3066,
+        "lost_end": 4088,
+    });
+    assert_eq!(lines[1]["damages"], json!([damage]));
+
     verify(&format!("{dir}/other")).done();
     verify(&format!("{dir}/x --partition 0")).failed(1, "1 block is damaged");
 

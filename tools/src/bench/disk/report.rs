@@ -1,5 +1,4 @@
 //! What a run on a disk found, as text and as JSON.
-use std::env;
 use std::fmt::{self, Display, Formatter};
 use std::process;
 
@@ -8,58 +7,35 @@ use serde::Serialize;
 use super::Setup;
 use super::place::Kind;
 use super::trial::Found;
-use crate::bench::block::Clock;
-use crate::bench::cores::{self, Cores};
-use crate::bench::report::Machine;
+use crate::bench::cores;
+use crate::bench::heading::Heading;
 
 /// A whole run: every comparison.
 #[derive(Serialize)]
 pub(super) struct Report {
-    title: &'static str,
-    command: Vec<String>,
-    machine: Machine,
-    cores: Cores,
-    /// Both sides shared one core, so that times tell about the scheduler.
-    oversubscribed: bool,
-    clock: Clock,
-    /// How often the timing thread was put off its core; many of these are the kernel's own, which
-    /// flushes on some core.
-    preemptions: u64,
+    #[serde(flatten)]
+    heading: Heading,
     written_to: Kind,
     trials: Vec<Found>,
 }
 
 impl Report {
     pub(super) fn new(title: &'static str, setup: &Setup, trials: Vec<Found>) -> Self {
-        Self {
-            title,
-            command: env::args().collect(),
-            machine: Machine::this(),
-            cores: setup.cores,
-            oversubscribed: setup.cores.oversubscribed(),
-            clock: setup.clock,
-            preemptions: cores::preemptions(process::id()).unwrap_or(0),
-            written_to: setup.place.kind,
-            trials,
-        }
+        let preemptions = cores::preemptions(process::id()).unwrap_or(0);
+        let heading = Heading::new(title, setup.cores, setup.clock, preemptions);
+        Self { heading, written_to: setup.place.kind, trials }
     }
 }
 
 impl Display for Report {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(out, "{}", self.title)?;
-        writeln!(out, "{}", self.machine)?;
-        let Cores { near, far } = self.cores;
-        writeln!(out, "timed on core {near}, the other side on core {far}")?;
-        if self.oversubscribed {
-            writeln!(out, "OVERSUBSCRIBED: both share one core, so times are the scheduler's")?;
-        }
+        write!(out, "{}", self.heading)?;
         match self.written_to {
             Kind::Disk => {}
             Kind::NoDirect => writeln!(out, "NO O_DIRECT: bare figures are the page cache's")?,
             Kind::Memory => writeln!(out, "IN MEMORY: no figure is that of a disk")?,
         }
-        writeln!(out, "the timing thread was put off its core {} times", self.preemptions)?;
+        writeln!(out, "the timing thread was put off its core {} times", self.heading.preemptions)?;
         self.trials.iter().try_for_each(|found| write!(out, "{found}"))?;
         writeln!(
             out,

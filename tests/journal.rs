@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tickcast::runtime::Agent;
 use tickcast::{
     DurableError, Event, JournalError, JournalState, LossCause, Message, NoticeKind, PublishError,
-    Replay, Speed, StartAt, SyncPolicy, Topic, Until,
+    Publisher, Replay, Speed, StartAt, SyncPolicy, Topic, Until,
 };
 
 use common::audit::{Audit, publish, timestamp_of};

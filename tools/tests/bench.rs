@@ -190,6 +190,7 @@ fn journal_has_its_form() {
         "bare",
         "bare, never flushed",
         "bare, huge pages",
+        "bare, with CRC",
         "journal",
         "journal, 48 bytes",
         "bare, fresh",

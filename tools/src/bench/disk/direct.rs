@@ -1,10 +1,11 @@
 //! The bare loops, the limits of the disk: pages that lie ready are written, or read to where nobody
 //! looks at them, by io_uring. The `unsafe` of all this is here.
 use std::fs::File;
-use std::hint::spin_loop;
+use std::hint::{black_box, spin_loop};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
+use std::slice;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -74,6 +75,8 @@ pub(super) enum Work {
     Write,
     /// Each file is made durable once it is written, while the next one goes on.
     WriteAndFlush,
+    /// The same, and the CRC-32C of what is written is computed before.
+    CheckWriteAndFlush,
 }
 
 /// The beginning of a file.
@@ -86,7 +89,7 @@ pub(super) struct Span<'a> {
 /// What asks the disk.
 pub(super) struct Direct {
     ring: IoUring,
-    /// Only the kernel looks at it. Never unmapped: when the kernel cannot be asked any more, nobody
+    /// Only the kernel writes to it. Never unmapped: when the kernel cannot be asked any more, nobody
     /// knows what it still fills.
     memory: ManuallyDrop<MmapRaw>,
     /// Requests that are staged or under way.
@@ -219,7 +222,7 @@ impl Direct {
                 left[span] -= 1;
                 done += 1;
                 elapsed = start.elapsed();
-                if work == Work::WriteAndFlush && left[span] == 0 {
+                if work.flushes() && left[span] == 0 {
                     self.flush(spans[span].file);
                 }
             }
@@ -253,6 +256,13 @@ impl Direct {
         let memory_at = slot as usize * bytes as usize;
         assert!(memory_at + bytes as usize <= MEMORY_BYTES, "a request outside of the memory");
         let address = self.memory.as_mut_ptr().wrapping_add(memory_at);
+        if work == Work::CheckWriteAndFlush {
+            // SAFETY: inside of the mapping, as was asserted, which was filled when it was made. Nobody
+            // writes to it: a request reads into it only where the work is to read, and between two
+            // works none is under way.
+            let written = unsafe { slice::from_raw_parts(address, bytes as usize) };
+            black_box(crc32c::crc32c(written));
+        }
         let file = types::Fd(file.as_raw_fd());
         let entry = match work {
             Work::Read => opcode::Read::new(file, address, bytes).offset(at).build(),
@@ -270,7 +280,7 @@ impl Direct {
         assert!(!self.is_broken, "something is staged whose file may be closed");
         self.open += 1;
         // SAFETY: the memory of a request is part of a mapping that is never unmapped and that
-        // nobody but the kernel looks at. The file is open when the kernel takes the request, which
+        // nobody but the kernel looks at while it is filled. The file is open when the kernel takes the request, which
         // holds it from then on: the two callers that stage requests borrow the file, and before
         // they return the kernel has taken all, or is asked nothing any more.
         unsafe { self.ring.submission().push(entry) }.expect("more room than requests");
@@ -319,8 +329,12 @@ impl Work {
     fn verb(self) -> &'static str {
         match self {
             Self::Read => "read",
-            Self::Write | Self::WriteAndFlush => "write",
+            Self::Write | Self::WriteAndFlush | Self::CheckWriteAndFlush => "write",
         }
+    }
+
+    fn flushes(self) -> bool {
+        matches!(self, Self::WriteAndFlush | Self::CheckWriteAndFlush)
     }
 }
 
@@ -339,7 +353,7 @@ mod tests {
         let file = place.written(&mut direct, "file", bytes).unwrap();
         let request = Request { bytes: 64 << 10, depth: 4 };
         let span = |bytes| [Span { file: &file, bytes }];
-        direct.stream(Work::WriteAndFlush, &span(bytes), request).unwrap();
+        direct.stream(Work::CheckWriteAndFlush, &span(bytes), request).unwrap();
         let written = fs::read(place.path().join("file")).unwrap();
         assert_eq!(written.len() as u64, bytes);
         assert!(written.chunks(4096).all(|page| page.iter().any(|byte| *byte != 0)));

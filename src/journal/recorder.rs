@@ -310,13 +310,16 @@ impl Part {
         self.failure = Some(reason.to_string());
     }
 
-    /// Begins again, when it is time. Reads, and may write, the last segment.
+    /// Begins again, when it is time: reads, and may write, the last segment. Returns whether it did.
     fn go_on(&mut self, now: Duration, begin: impl FnOnce(u32) -> Begun) -> usize {
         if self.failure.is_some() || now < self.again_at {
             return 0;
         }
         match begin(self.partition) {
-            Ok(writer) => self.writer = Some(writer),
+            Ok(writer) => {
+                self.writer = Some(writer);
+                return 1;
+            }
             Err(error) if error.may_pass() => {
                 log::error!("partition {} is not journaled for now: {error}", self.partition);
                 self.status.set_state(JournalState::Failing);
@@ -324,7 +327,7 @@ impl Part {
             }
             Err(error) => self.fail(&error),
         }
-        1
+        0
     }
 
     fn close(&mut self, began: Instant, mut begin: impl FnMut(u32) -> Begun) {

@@ -2,32 +2,22 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, File};
+use std::mem;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tickcast::runtime::{Agent, clock};
-use tickcast::{
-    Event, JournalError, Keep, NoticeKind, Replay, SyncPolicy, Topic, TopicError, prune, truncate,
-};
+use tickcast::{Event, JournalError, Keep, NoticeKind, Replay, SyncPolicy, Topic, prune, truncate};
 
 use common::audit::{Audit, publish};
 use common::journal::journaled;
+use common::recorded::{RING_BYTES, SEGMENT_BYTES, copy, go_on, record, replay};
 use common::{Random, TestBus};
 
-const RING_BYTES: u64 = 1 << 20;
-const SEGMENT_BYTES: u64 = 256 << 10;
 const BLOCK_BYTES: usize = 64 << 10;
 const HEADER_BYTES: usize = 128;
-
-/// Replays all that there is, which follows on `due`; `None`: from wherever it begins.
-fn replay(dir: &Path, due: Option<u64>) -> Audit {
-    let mut audit = Audit::new(0, RING_BYTES / 4, due);
-    let replay = Replay::open(dir).expect("a journal");
-    let counters = replay.run(|event| audit.event(event)).expect("it can be read");
-    assert_eq!((counters.messages, counters.lost), (audit.messages, audit.lost));
-    audit
-}
 
 /// The oldest message that is there.
 fn earliest(dir: &Path) -> u64 {
@@ -61,40 +51,6 @@ fn blocks(dir: &Path) -> Vec<(PathBuf, usize, u64)> {
         }
     }
     blocks
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("made");
-    for entry in fs::read_dir(from).expect("a directory") {
-        let entry = entry.expect("an entry");
-        let to = to.join(entry.file_name());
-        if entry.file_type().expect("a type").is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).expect("copied");
-        }
-    }
-}
-
-/// Records so many messages of a topic that is gone then. Returns the directory of its journal.
-fn record(files: &Path, messages: u64) -> PathBuf {
-    let bus = TestBus::new();
-    let topic = bus.topic("trades").ring_bytes(RING_BYTES).create().expect("a topic");
-    let journal = topic.journal(files).segment_bytes(SEGMENT_BYTES).open().expect("a journal");
-    let dir = journal.dir().to_owned();
-    journaled(journal, || publish(&mut topic.publisher(0).expect("the only one"), messages));
-    dir
-}
-
-/// Goes on with a recorded topic whose ring is gone. Returns how many messages it had.
-fn go_on(files: &Path, messages: u64) -> Result<u64, TopicError> {
-    let bus = TestBus::new();
-    let topic = bus.topic("trades").ring_bytes(RING_BYTES).journal(files).create()?;
-    let journal = topic.journal(files).open().expect("the same journal");
-    let mut publisher = topic.publisher(0).expect("the only one");
-    let end = publisher.next_offset();
-    journaled(journal, || publish(&mut publisher, end + messages));
-    Ok(end)
 }
 
 /// Reads under a name up to `end`, and commits that.
@@ -327,6 +283,24 @@ fn a_journal_ends_where_it_is_truncated_and_goes_on() {
         let audit = replay(&dir, Some(0));
         assert_eq!((audit.messages, audit.lost), (cut + 100, 0), "cut at {cut}");
     }
+}
+
+/// What one that was killed had begun is left alone while the kernel is still at work for it.
+#[test]
+fn a_journal_that_somebody_else_truncates_is_in_use() {
+    let files = tempfile::tempdir().expect("a directory");
+    let dir = record(files.path(), 500);
+    let new = File::create(segments(&dir)[0].with_extension("new")).expect("made");
+    // SAFETY: all zeroes is a lock of all of the file, of no kind yet.
+    let mut lock: libc::flock = unsafe { mem::zeroed() };
+    lock.l_type = libc::F_WRLCK as libc::c_short;
+    // SAFETY: the descriptor is open, and the lock is there for as long as the call takes.
+    assert_eq!(unsafe { libc::fcntl(new.as_raw_fd(), libc::F_OFD_SETLK, &lock) }, 0);
+    let error = truncate(&dir, 0, 100).expect_err("it is being truncated");
+    assert!(matches!(error, JournalError::InUse { .. }), "{error}");
+    assert_eq!(replay(&dir, Some(0)).messages, 500);
+    drop(new);
+    assert_eq!(truncate(&dir, 0, 100).expect("nobody else does").end_offset, 100);
 }
 
 #[test]

@@ -35,12 +35,10 @@ fn write_again<D: Disk>(
 ) -> Result<(), RecoveryError> {
     let Recovered { last: Some(last), durable, segments, .. } = recovered else { return Ok(()) };
     let end = last.end();
-    if durable.position >= end.position {
-        return Ok(());
-    }
     let io = |position| move |source| RecoveryError::Io { position, source };
     let mut buffer = BlockBuffer::new(BLOCKS).map_err(io(durable.position))?;
-    let mut number = block_of(durable.position).max(segments[0].1);
+    // The last block at least: what it says of the others may not be durable.
+    let mut number = block_of(durable.position).min(last.number).max(segments[0].1);
     while block_start(number) < end.position {
         let at = segments.partition_point(|(_, first)| *first <= number) - 1;
         let (segment, first) = &segments[at];

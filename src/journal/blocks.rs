@@ -214,26 +214,25 @@ impl Blocks {
         Ok(None)
     }
 
-    /// The first block from `number` on whose place was ever written.
+    /// The first block from `number` on one of whose places was ever written: what a segment does
+    /// not have may be in the one before it.
     fn next_written(&mut self, number: u64) -> io::Result<Option<u64>> {
-        let mut number = number;
-        while let Some(first) = self.segment_of(number).or_else(|| self.segment_behind(number)) {
-            number = number.max(first);
-            let behind = self.segment_behind(number).unwrap_or(u64::MAX);
-            let end = behind.min(first + self.segment_blocks);
-            if let Some(segment) = self.files.open(first)?
-                && let Some(at) = segment.next_written(block_start(number - first))?
-                && first + at / BLOCK_BYTES < end
-            {
-                return Ok(Some(first + at / BLOCK_BYTES));
+        let blocks = self.segment_blocks;
+        let mut written: Option<u64> = None;
+        let newer = self.firsts.partition_point(|first| first + blocks <= number);
+        for first in self.firsts[newer..].iter().copied() {
+            let from = number.max(first);
+            if written.is_some_and(|written| written <= from) {
+                break;
             }
-            number = end;
+            if let Some(segment) = self.files.open(first)?
+                && let Some(at) = segment.next_written(block_start(from - first))?
+            {
+                let found = first + at / BLOCK_BYTES;
+                written = Some(written.map_or(found, |written| written.min(found)));
+            }
         }
-        Ok(None)
-    }
-
-    fn segment_behind(&self, number: u64) -> Option<u64> {
-        self.firsts.iter().copied().find(|first| *first > number)
+        Ok(written)
     }
 
     /// The last block below `end` whose header is `before` the place that is looked for, or else the

@@ -36,8 +36,6 @@ pub(crate) struct Recovered<S> {
     pub(crate) last: Option<Last<S>>,
     /// Everything before this was on disk for certain.
     pub(crate) durable: Place,
-    /// The durable position that the checkpoints say.
-    pub(crate) told: u64,
     /// Of the newest checkpoint.
     pub(crate) sequence: u64,
     /// What checkpoints speak of and is not there.
@@ -171,7 +169,7 @@ pub(crate) fn recover<D: Disk>(
         None => firsts.collect(),
     };
     let buffer = files.buffer;
-    Ok(Recovered { last, durable: known, told: durable, sequence, cut, segments, strays, buffer })
+    Ok(Recovered { last, durable: known, sequence, cut, segments, strays, buffer })
 }
 
 /// What the checkpoints say, taken together.

@@ -6,10 +6,13 @@ use std::path::Path;
 use crate::bus::TopicError;
 use crate::bus::descriptor::Descriptor;
 use crate::bus::partition::Beginning;
+use crate::journal::again::recover_to_go_on;
+use crate::journal::disk::Disk;
 use crate::journal::error::JournalError;
-use crate::journal::recovery::recover;
+use crate::journal::recovery::{Cut, RecoveryError};
 use crate::journal::seal::{Then, seal};
 use crate::journal::topic_dir::TopicDir;
+use crate::log::block::LogId;
 
 /// What a topic is made of that was journaled.
 #[derive(Debug)]
@@ -38,26 +41,33 @@ pub(crate) fn restore(path: &Path) -> Result<Option<Restored>, TopicError> {
 fn restore_partition(dir: &TopicDir, partition: u32) -> Result<Beginning, JournalError> {
     let path = || dir.path().to_owned();
     let log_id = dir.descriptor.partition_log_id(partition);
-    let mut disk = dir.disk(partition)?;
-    let mut recovered = recover(&mut disk, log_id)
+    let (mut beginning, cut) = close(&mut dir.disk(partition)?, log_id)
         .map_err(|error| JournalError::from_start(error.into(), path(), partition))?;
-    if let Some(cut) = recovered.cut {
+    if let Some(cut) = cut {
         log::warn!("{}, partition {partition}: {cut}", dir.path().display());
     }
+    beginning.journal = Some(path());
+    Ok(beginning)
+}
+
+/// Closes the journal of log `log_id`. Returns where the log goes on, and what of it is lost.
+pub(crate) fn close<D: Disk>(
+    disk: &mut D,
+    log_id: LogId,
+) -> Result<(Beginning, Option<Cut>), RecoveryError> {
+    let mut recovered = recover_to_go_on(disk, log_id)?;
     let position = recovered.last.as_ref().map_or(0, |last| last.end().position);
-    seal(&mut disk, log_id, &mut recovered, Then::Next).map_err(|source| JournalError::Io {
-        path: path(),
-        partition,
-        position,
-        source,
-    })?;
-    let Some(last) = &recovered.last else { return Ok(Beginning::default()) };
-    let resume = &last.tail.resume;
-    Ok(Beginning {
-        position: resume.position,
-        offset: resume.offset,
-        timestamp_max_ns: resume.timestamp_max_ns,
-        epoch: last.epoch,
-        journal: Some(path()),
-    })
+    seal(disk, log_id, &mut recovered, Then::Next)
+        .map_err(|source| RecoveryError::Io { position, source })?;
+    let beginning = recovered.last.map_or_else(Beginning::default, |last| {
+        let resume = &last.tail.resume;
+        Beginning {
+            position: resume.position,
+            offset: resume.offset,
+            timestamp_max_ns: resume.timestamp_max_ns,
+            epoch: last.epoch,
+            journal: None,
+        }
+    });
+    Ok((beginning, recovered.cut))
 }

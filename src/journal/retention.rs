@@ -146,7 +146,7 @@ impl Retention {
             // Of the newest the room may not be used yet.
             bytes += if newer > 0 { count * BLOCK_BYTES } else { 0 };
             newer += 1;
-            if newer > 1 && block_start(*first) < durable && self.keep.lets_go(&header, bytes) {
+            if newer > 1 && is_beginning(*first, durable) && self.keep.lets_go(&header, bytes) {
                 begins.push(Begin { index, end_before: end_before(&header), header });
             }
         }
@@ -161,6 +161,16 @@ impl Retention {
         });
         Ok(needs.min())
     }
+}
+
+/// Whether recovery needs nothing before the segment that begins with block `first`, where the files
+/// say by themselves that everything before `told` is on disk: it begins with the block that ends
+/// there or that this lies in.
+///
+/// All of block `first` is to be told of: where a flush failed, the segment begins with the block
+/// that what was durable then ends in, and until it is durable itself, the one before has that.
+pub(crate) fn is_beginning(first: u64, told: u64) -> bool {
+    block_start(first + 1) <= told
 }
 
 /// Where a segment begins.

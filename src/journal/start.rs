@@ -46,6 +46,8 @@ pub(crate) fn start<D: Disk>(
     let mut stage = Stage::new()?;
     let status = Status::new(pages.journal.clone());
     let end = recovered.last.as_ref().map(Last::end);
+    // What others say may not be durable: of a block that does not count, it may be lost.
+    let told = recovered.last.as_ref().map_or(0, |last| last.checkpoint.durable);
     let resumed = end.map(|end| Tap::resume(ring.clone(), pages, end)).transpose()?.flatten();
     let (tap, begin) = match resumed {
         None => {
@@ -56,11 +58,11 @@ pub(crate) fn start<D: Disk>(
                 durable = go_past(&mut disk, log_id, &mut recovered, end, from)?;
                 status.add_lost(end.offset, from.offset);
             }
-            let (sequence, told) = (recovered.sequence, durable.position);
+            let sequence = recovered.sequence;
             (tap, Begin { segment: None, end: from, durable, told, sequence })
         }
         Some(tap) => {
-            let Recovered { last, durable, told, sequence, buffer, .. } = &recovered;
+            let Recovered { last, durable, sequence, buffer, .. } = &recovered;
             let last = last.as_ref().expect("it was resumed behind it");
             let end = last.end();
             // The cursor that a killed journal left may be behind what is durable by now, and the
@@ -68,7 +70,7 @@ pub(crate) fn start<D: Disk>(
             tap.release(end);
             stage.resume(buffer, last.number, &last.checkpoint);
             let segment = Some((last.segment.clone(), last.first));
-            let (durable, told, sequence) = (*durable, *told, *sequence);
+            let (durable, sequence) = (*durable, *sequence);
             (tap, Begin { segment, end, durable, told, sequence })
         }
     };

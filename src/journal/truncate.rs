@@ -155,6 +155,10 @@ impl<'a> Log<'a> {
         FileError::from_io(action, &path, error).into()
     }
 
+    fn in_use(&self) -> JournalError {
+        JournalError::InUse { path: self.topic.path().join(self.partition.to_string()) }
+    }
+
     /// A segment, with its writer's lock.
     fn segment(&mut self, index: usize) -> Result<Segment, JournalError> {
         let (first, segment) = &mut self.segments[index];
@@ -163,9 +167,7 @@ impl<'a> Log<'a> {
         }
         match self.disk.open(*first) {
             Ok(opened) => Ok(segment.insert(opened).clone()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(JournalError::InUse {
-                path: self.topic.path().join(self.partition.to_string()),
-            }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(self.in_use()),
             Err(error) => Err(self.io("open a segment of", error)),
         }
     }
@@ -298,7 +300,11 @@ impl<'a> Log<'a> {
         }
         let index = self.segments.partition_point(|(first, _)| *first < cut.first);
         let old = self.segment(index)?;
-        self.rewrite(&old, cut).map_err(|error| self.io("write a segment of", error))
+        self.rewrite(&old, cut).map_err(|error| match error.kind() {
+            // The kernel is still at work for one that was killed while it did the same.
+            io::ErrorKind::AlreadyExists => self.in_use(),
+            _ => self.io("write a segment of", error),
+        })
     }
 
     fn rewrite(&mut self, old: &Segment, cut: Cut) -> io::Result<()> {

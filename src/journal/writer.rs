@@ -85,7 +85,7 @@ pub(crate) struct Begin<S> {
     /// The end of what was written.
     pub(crate) end: Place,
     pub(crate) durable: Place,
-    /// The durable position that the newest checkpoint says.
+    /// The durable position that a checkpoint says which is durable itself.
     pub(crate) told: u64,
     /// Sequence of the newest checkpoint.
     pub(crate) sequence: u64,
@@ -276,13 +276,6 @@ impl<D: Disk> Writer<D> {
             work += self.write();
         }
         Ok(work)
-    }
-
-    /// Everything before this is on disk, and after a power cut the files say so: recovery needs the
-    /// block that ends here or that this lies in, and none before it.
-    #[cfg(test)]
-    pub(crate) fn told(&self) -> u64 {
-        self.told
     }
 
     /// Whether everything that was published so far is durable, and says so itself; where nothing can

@@ -6,6 +6,7 @@ pub(crate) mod audit;
 pub(crate) mod child;
 pub(crate) mod journal;
 pub(crate) mod payload;
+pub(crate) mod recorded;
 
 use std::env;
 use std::fmt::Display;

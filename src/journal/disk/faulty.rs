@@ -68,7 +68,7 @@ pub(crate) struct Machine {
     locked: BTreeSet<usize>,
     under_way: Vec<UnderWay>,
     preparing: Option<u64>,
-    /// Requests and completions so far.
+    /// Requests and completions so far, and names that were changed.
     pub(crate) steps: u64,
     /// The power is cut at this step.
     pub(crate) cut_at: Option<u64>,
@@ -386,6 +386,7 @@ impl Disk for FaultyDisk {
 
     fn remove(&mut self, first: u64) -> io::Result<()> {
         let mut machine = self.machine.borrow_mut();
+        machine.step();
         if let Some(inode) = machine.names.remove(&first) {
             machine.spares.push((first, inode));
         }
@@ -394,6 +395,10 @@ impl Disk for FaultyDisk {
 
     fn sync(&mut self) -> io::Result<()> {
         let mut machine = self.machine.borrow_mut();
+        machine.step();
+        if machine.is_off() {
+            return Err(is_off());
+        }
         machine.durable_names = machine.names.clone();
         Ok(())
     }
@@ -448,7 +453,7 @@ impl Disk for FaultyDisk {
                 return Ok(completion);
             }
             if self.machine.borrow().is_off() {
-                return Err(io::Error::other("the power is off"));
+                return Err(is_off());
             }
         }
     }
@@ -463,6 +468,10 @@ impl Disk for FaultyDisk {
         machine.step();
         Some(machine.complete(index))
     }
+}
+
+fn is_off() -> io::Error {
+    io::Error::other("the power is off")
 }
 
 fn gather(parts: &[Part]) -> Vec<u8> {

@@ -108,10 +108,11 @@ fn a_power_cut_after_kills_loses_nothing_that_was_acknowledged() {
                 world.kill(Some(at));
             }
             is_stopped(&mut world, 30);
-            let acknowledged = world.durable_offset();
+            let (acknowledged, told) = (world.durable_offset(), world.told());
             world.machine.borrow_mut().cut_power();
             let there = world.check();
             assert!(there >= acknowledged, "{policy:?} {seed}: {there} of {acknowledged}");
+            world.check_without_what_may_go(told, acknowledged);
         }
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::journal::disk::faulty::{FaultyDisk, Machine, Random};
 use crate::journal::disk::{Disk, Part};
 use crate::journal::recovery::{Recovered, RecoveryError, recover};
+use crate::journal::restore::close;
+use crate::journal::retention::is_beginning;
 use crate::journal::start::{StartError, start};
 use crate::journal::status::JournalState;
 use crate::journal::writer::{Fault, SyncPolicy, Writer as Journal};
@@ -84,6 +86,26 @@ impl World {
         let (journal, _) = start(disk, self.ring.clone(), &self.pages, LOG_ID, self.policy)?;
         self.journal = Some(journal);
         Ok(())
+    }
+
+    /// The ring is gone, as it is after a power cut, and made anew where the journal ends; another
+    /// journal goes on with it.
+    pub(super) fn begin_anew(&mut self) -> Result<(), StartError> {
+        self.acknowledged = self.acknowledged();
+        self.journal = None;
+        let (beginning, _) = close(&mut FaultyDisk::new(&self.machine), LOG_ID)?;
+        self.machine.borrow_mut().unlock();
+        self.ring = Ring::new(Memory::heap(RING_BYTES));
+        self.pages = Pages::heap();
+        self.cursors = Memory::heap(SLOTS as u64 * PAGE_BYTES);
+        let set = |field, value| self.pages.publisher.store(field, value, Ordering::Relaxed);
+        set(pages::publisher::BASE, beginning.position);
+        set(pages::publisher::BASE_OFFSET, beginning.offset);
+        set(pages::publisher::BASE_TIMESTAMP_MAX_NS, beginning.timestamp_max_ns);
+        set(pages::publisher::RESERVED, beginning.position);
+        set(pages::publisher::EPOCH, beginning.epoch);
+        self.publisher = new_publisher(&self.ring, &self.pages, &self.cursors);
+        self.start()
     }
 
     /// The journal's process is killed, and another one goes on, until step `stop_at` of the machine if
@@ -173,12 +195,33 @@ impl World {
     /// Removes the oldest segment, if no recovery needs it.
     fn recycle(&mut self) {
         let firsts = self.machine.borrow().firsts();
-        let told = self.journal.as_ref().map_or(0, Journal::told);
         if let [first, next, ..] = firsts[..]
-            && block_start(next) < told
+            && is_beginning(next, self.told())
         {
-            FaultyDisk::new(&self.machine).remove(first).expect("it is there");
+            let mut disk = FaultyDisk::new(&self.machine);
+            disk.remove(first).expect("it is there");
+            // Refused only once the power is off.
+            let _ = disk.sync();
         }
+    }
+
+    /// Up to where the files say by themselves that everything is on disk, as the journal tells
+    /// whoever removes segments.
+    pub(super) fn told(&self) -> u64 {
+        self.page(pages::journal::TOLD)
+    }
+
+    /// Fails unless the files say by themselves, after a power cut, what the journal told before it,
+    /// and unless everything that was `acknowledged` is there, also without the segments that may go.
+    pub(super) fn check_without_what_may_go(&self, told: u64, acknowledged: u64) {
+        let says = self.try_recover().expect("it can be recovered").durable.position;
+        assert!(says >= told, "{says} of {told}");
+        let firsts = self.machine.borrow().firsts();
+        for pair in firsts.windows(2).take_while(|pair| is_beginning(pair[1], told)) {
+            FaultyDisk::new(&self.machine).remove(pair[0]).expect("it is there");
+        }
+        let there = self.check();
+        assert!(there >= acknowledged, "without what may go: {there} of {acknowledged}");
     }
 
     /// Polls until everything is on disk, or the power goes.
@@ -198,6 +241,11 @@ impl World {
     /// What the journal promised to be on disk.
     pub(super) fn durable_offset(&self) -> u64 {
         self.pages.journal.load(pages::journal::DURABLE_OFFSET, Ordering::Acquire)
+    }
+
+    /// What any journal so far promised, whatever its pages were.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.acknowledged.max(self.durable_offset())
     }
 
     pub(super) fn state(&self) -> JournalState {

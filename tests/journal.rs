@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -511,5 +513,72 @@ fn a_journal_that_was_overrun_goes_on() {
         let counters = counters.expect("readable");
         assert_eq!((due, counters.holes), (end, 0));
         assert_eq!((counters.lost, counters.messages), (lost, end - lost));
+    }
+}
+
+/// Wherever it lies in what is read ahead, damage costs what is in its block, and is told.
+#[test]
+fn damage_is_passed_over_where_a_replay_reads_ahead() {
+    const BLOCK_BYTES: u64 = 64 << 10;
+    const BLOCKS: u64 = 90;
+    /// Messages of one line in a block.
+    const IN_BLOCK: u64 = 1022;
+    for segment_bytes in [256 << 10, 1 << 20, 64 << 20] {
+        let bus = TestBus::new();
+        let topic = bus.topic("ticks").ring_bytes(RING_BYTES).create().expect("a topic");
+        let files = tempfile::tempdir().expect("a directory");
+        let journal = topic.journal(files.path()).segment_bytes(segment_bytes).open();
+        let end = BLOCKS * IN_BLOCK - 100;
+        journaled(journal.expect("a journal"), || {
+            let mut publisher = topic.publisher(0).expect("the only one");
+            for offset in 0..end {
+                publisher.publish(offset, &[offset; 6]).expect("published");
+            }
+        });
+        let dir = files.path().join("ticks");
+        let segment_blocks = segment_bytes / BLOCK_BYTES;
+        let flip = |block: u64| {
+            let first = block - block % segment_blocks;
+            let path = dir.join("0").join(format!("{first:016x}.segment"));
+            let file = File::options().read(true).write(true).open(path).expect("a segment");
+            let at = (block - first) * BLOCK_BYTES + 30_000;
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at).expect("there");
+            file.write_all_at(&[byte[0] ^ 4], at).expect("written");
+        };
+        for damaged in [
+            vec![],
+            vec![0],
+            vec![11, 12],
+            vec![15],
+            vec![16],
+            vec![31, 33, 47, 48],
+            (50..70).collect(),
+            (13..BLOCKS - 1).step_by(2).collect(),
+        ] {
+            damaged.iter().copied().for_each(flip);
+            let mut due = 0;
+            let mut lost = Vec::new();
+            let counters = Replay::open(&dir).expect("a journal").run(|event| match event {
+                Event::Message(message) => {
+                    assert_eq!(message.read(), Ok(&[message.offset; 6]));
+                    assert!(lost.is_empty() || message.offset == due);
+                    due = message.offset + 1;
+                }
+                Event::Notice(notice) => {
+                    let NoticeKind::Lost { from, to, .. } = notice.kind else { panic!("{notice}") };
+                    assert_eq!(from, due);
+                    lost.extend(from / IN_BLOCK..=to / IN_BLOCK);
+                    due = to + 1;
+                }
+            });
+            let counters = counters.expect("readable");
+            // Of what comes before the first message nothing can be known.
+            let known: Vec<u64> = damaged.iter().copied().filter(|block| *block > 0).collect();
+            assert_eq!((due, &lost), (end, &known), "segments of {segment_bytes}");
+            let lost = damaged.len() as u64 * IN_BLOCK;
+            assert_eq!(counters.messages, end - lost, "segments of {segment_bytes}");
+            damaged.iter().copied().for_each(flip);
+        }
     }
 }

@@ -89,25 +89,58 @@ fn a_publisher_learns_what_was_published_last() {
     }
 }
 
-/// Gaps and what was never finished are no messages, and where only they are left that is said.
+/// Gaps and what was never finished are no messages.
 #[test]
 fn what_is_no_message_is_passed_over() {
     let bus = TestBus::new();
     let topic = bus.topic("feed").ring_bytes(256 << 10).create().expect("a topic");
     let mut publisher = topic.publisher(0).expect("the only one");
     assert_eq!(last(&publisher), None);
+    let gaps = |publisher: &mut Publisher, count: u64| {
+        for _ in 0..count {
+            let to = publisher.next_offset();
+            publisher.publish_gap(0, to, LossCause::Feed).expect("published");
+        }
+    };
+    gaps(&mut publisher, 20);
+    assert_eq!(last(&publisher), None);
     publisher.publish(7, &payload(3)[..]).expect("published");
-    for to in 1..100 {
-        publisher.publish_gap(0, to, LossCause::Feed).expect("published");
-    }
+    gaps(&mut publisher, 100);
     drop(publisher.claim(64).expect("there is room"));
     let found = last(&publisher).expect("one before the gaps");
-    assert_eq!((found.offset, found.timestamp_ns, found.payload), (0, 7, payload(3)));
-    for to in 100..10_000 {
-        publisher.publish_gap(0, to, LossCause::Feed).expect("published");
+    assert_eq!((found.offset, found.timestamp_ns, found.payload), (20, 7, payload(3)));
+}
+
+/// A journal that may lack the last message is not believed about it.
+#[test]
+fn what_the_last_message_was_is_not_guessed() {
+    for is_journaled in [false, true] {
+        let bus = TestBus::new();
+        let files = tempfile::tempdir().expect("a directory");
+        let topic = bus.topic("feed").ring_bytes(256 << 10).create().expect("a topic");
+        let mut publisher = topic.publisher(0).expect("the only one");
+        publisher.publish(1, &payload(1)[..]).expect("published");
+        if is_journaled {
+            journal(&topic, files.path()).close();
+        }
+        publisher.publish(2, &payload(2)[..]).expect("published");
+        assert_eq!(last(&publisher).expect("in the ring").timestamp_ns, 2);
+        let mut gaps = || {
+            for _ in 0..10_000 {
+                let to = publisher.next_offset();
+                publisher.publish_gap(0, to, LossCause::Feed).expect("published");
+            }
+            publisher.last_message()
+        };
+        let error = gaps().expect_err("it was overwritten");
+        assert!(matches!(error, TopicError::NoLastMessage { .. }), "{error}");
+        if is_journaled {
+            // It goes on with the gaps, and says that something is missing before them.
+            journal(&topic, files.path()).close();
+            let error = gaps().expect_err("the journal lacks it");
+            assert!(matches!(error, TopicError::NoLastMessage { .. }), "{error}");
+        }
     }
-    let error = publisher.last_message().expect_err("it was overwritten");
-    assert!(matches!(error, TopicError::NoLastMessage { .. }), "{error}");
 }
 
 /// The state of a sequencer is in its output, also when that is only in files.

@@ -36,11 +36,11 @@ pub enum DurableError {
         /// What the disk said last.
         source: io::Error,
     },
-    /// The publisher went on without the journal, which does not have the message, or may not: it lies
-    /// between the first and the last that are missing.
+    /// The journal does not have the message, or may not: it began later, or the publisher went on without
+    /// it. Known is only where the first and the last lie that are missing since the ring was made.
     #[error(
-        "message {offset} may not be in the journal: the publisher went on without it, from message {from} \
-         on and up to {to} at the latest"
+        "message {offset} may not be in the journal, which lacks messages from {from} on, and up to {to} \
+         at the latest"
     )]
     Lost {
         /// The message.
@@ -66,8 +66,8 @@ pub(crate) fn is_durable(pages: &Pages, offset: u64) -> Result<bool, DurableErro
     let durable_offset = durable_offset(page);
     if durable_offset > offset {
         // Said before what lies behind them was durable.
-        let from = page.load(journal::LOST_FROM, Ordering::Relaxed);
-        let end = page.load(journal::LOST_END, Ordering::Relaxed);
+        let from = page.load(journal::MISSING_FROM, Ordering::Relaxed);
+        let end = page.load(journal::MISSING_END, Ordering::Relaxed);
         if (from..end).contains(&offset) {
             return Err(DurableError::Lost { offset, from, to: end - 1 });
         }

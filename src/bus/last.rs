@@ -9,7 +9,8 @@ use crate::bus::topic_error::TopicError;
 use crate::journal::JournalError;
 use crate::journal::topic_dir::TopicDir;
 use crate::journal::track::Track;
-use crate::log::last::last_in_ring;
+use crate::log::block::block_start;
+use crate::log::last::{Found, last_in_ring};
 use crate::log::pages;
 use crate::log::reader::Frame;
 use crate::log::seek;
@@ -17,31 +18,36 @@ use crate::shm::map::Access;
 use crate::sync::Ordering;
 
 /// Shows `see` the end of a partition's log, from further and further back until it says that a frame
-/// is one that is looked for. Returns the offset that comes behind the last such frame, which `see` was
-/// shown last of them.
+/// is one that is looked for: the last such frame is the one that it was shown last.
 ///
 /// The caller is the partition's publisher.
 pub(crate) fn last_frame(
     topic: &Topic,
     partition: u32,
     mut see: impl FnMut(Frame<'_>) -> bool,
-) -> Result<Option<u64>, TopicError> {
+) -> Result<Found, TopicError> {
     let files = topic.files(partition)?;
     let ring = files.ring(Access::ReadOnly)?;
     let page = files.publisher_page(Access::ReadOnly)?;
     let reserved = page.load(pages::publisher::RESERVED, Ordering::Acquire);
-    let base = seek::base(&page)?.position;
-    if let Some(behind) = last_in_ring(&ring, base, reserved, &mut see)? {
-        return Ok(Some(behind));
+    let base = seek::base(&page)?;
+    let found = last_in_ring(&ring, base.position, reserved, &mut see)?;
+    let Some(path) = journal_path(&files.journal_page(Access::ReadOnly)?) else { return Ok(found) };
+    if found != Found::Unknown {
+        return Ok(found);
     }
-    let Some(path) = journal_path(&files.journal_page(Access::ReadOnly)?) else { return Ok(None) };
     let journal = |error| TopicError::Journal(Box::new(error));
     let dir = TopicDir::open(&path).map_err(journal)?;
     if dir.descriptor.log_id != topic.descriptor().log_id {
-        return Ok(None);
+        return Ok(Found::Unknown);
     }
+    // Where the ring begins, and the files have to reach to.
+    let oldest = seek::newest(&ring, base.position, reserved)?
+        .map(|newest| seek::earliest(&ring, block_start(newest + 1)).unwrap_or(newest));
+    let header = oldest.and_then(|oldest| ring.header(oldest));
+    let end_min = header.map_or(base.offset, |header| header.first_offset);
     let mut blocks = dir.blocks(partition).map_err(journal)?;
-    Track::last(&mut blocks, topic.message_bytes_max(), &mut see)
+    Track::last(&mut blocks, topic.message_bytes_max(), end_min, &mut see)
         .map_err(|source| journal(JournalError::Io { path, partition, position: 0, source }))
 }
 
@@ -54,7 +60,8 @@ impl Publisher {
     /// Looks for it in the ring, and then in the journal's files: not for the hot path.
     ///
     /// # Errors
-    /// [`TopicError::NoLastMessage`] when neither has it any more, or the journal cannot be read.
+    /// [`TopicError::NoLastMessage`] when neither has it any more, or the journal lacks something behind
+    /// it, and so may lack the last one; or when the journal cannot be read.
     ///
     /// # Examples
     /// ```no_run
@@ -72,9 +79,6 @@ impl Publisher {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn last_message(&self) -> Result<Option<OwnedMessage>, TopicError> {
-        if self.next_offset() == 0 {
-            return Ok(None);
-        }
         let (topic, partition) = (self.topic(), self.partition());
         let mut last = OwnedMessage {
             origin: Origin { topic: 0, partition },
@@ -82,16 +86,19 @@ impl Publisher {
             timestamp_ns: 0,
             payload: Vec::new(),
         };
-        let behind = last_frame(topic, partition, |frame| {
+        let found = last_frame(topic, partition, |frame| {
             let Frame::Message(message) = frame else { return false };
             (last.offset, last.timestamp_ns) = (message.offset, message.timestamp_ns);
             last.payload.clear();
             last.payload.extend_from_slice(message.payload);
             true
         })?;
-        if behind.is_none() {
-            return Err(TopicError::NoLastMessage { topic: topic.name().to_owned(), partition });
+        match found {
+            Found::Behind(_) => Ok(Some(last)),
+            Found::Never => Ok(None),
+            Found::Unknown => {
+                Err(TopicError::NoLastMessage { topic: topic.name().to_owned(), partition })
+            }
         }
-        Ok(Some(last))
     }
 }

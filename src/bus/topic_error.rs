@@ -87,8 +87,8 @@ pub enum TopicError {
     },
     /// Neither the ring nor a journal has the message that was published last.
     #[error(
-        "the last message of topic {topic}, partition {partition}, is gone: the ring has only what came \
-         behind it, and there is no journal that has it"
+        "which message of topic {topic}, partition {partition}, was the last cannot be told: the ring \
+         has only what came behind it, and no journal has all that came before"
     )]
     NoLastMessage {
         /// The topic.

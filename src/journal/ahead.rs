@@ -33,6 +33,8 @@ pub(crate) struct ReadAhead {
     free: Vec<BlockBuffer>,
     /// The block that is asked for next.
     next: u64,
+    /// Where segments end: what is asked for goes up to there.
+    blocks: Blocks,
     reads: u64,
     threads: Vec<JoinHandle<()>>,
     made_in: Generation,
@@ -42,6 +44,7 @@ pub(crate) struct ReadAhead {
 #[derive(Debug)]
 struct Order {
     number: u64,
+    count: u64,
     buffer: BlockBuffer,
     loaded: SyncSender<Loaded>,
 }
@@ -71,6 +74,7 @@ impl ReadAhead {
             under_way: VecDeque::with_capacity(free.len()),
             free,
             next: number,
+            blocks: blocks.try_clone()?,
             reads: 0,
             threads: Vec::new(),
             made_in,
@@ -128,23 +132,29 @@ impl ReadAhead {
     fn ask(&mut self) {
         while let (Some(orders), Some(buffer)) = (&self.orders, self.free.pop()) {
             let number = self.next;
-            self.next += buffer.blocks_behind(number);
+            // What cannot be told is left to who comes to it.
+            let count = self.blocks.room(number, buffer.blocks_behind(number)).unwrap_or(0);
+            if count == 0 {
+                self.free.push(buffer);
+                break;
+            }
+            self.next += count;
             let (loaded, receiver) = sync_channel(1);
             self.under_way.push_back((number, receiver));
             // If the threads have ended, nothing is received either.
-            let _ = orders.send(Order { number, buffer, loaded });
+            let _ = orders.send(Order { number, count, buffer, loaded });
         }
     }
 }
 
 fn work(mut blocks: Blocks, wanted: &Mutex<Receiver<Order>>) {
     let next = || wanted.lock().unwrap_or_else(PoisonError::into_inner).recv();
-    while let Ok(Order { number, mut buffer, loaded }) = next() {
+    while let Ok(Order { number, count, mut buffer, loaded }) = next() {
         let before = blocks.reads();
         // It may have later blocks than these, which nobody came to.
         buffer.forget_all();
         // What cannot be read or believed is looked at again by who comes to it.
-        let sound = blocks.load(number, u64::MAX, &mut buffer).map_or(0, |(sound, _)| sound);
+        let sound = blocks.load(number, count, &mut buffer).map_or(0, |(sound, _)| sound);
         let reads = blocks.reads() - before;
         // Who asked for it may have gone.
         let _ = loaded.send(Loaded { buffer, sound, reads });

@@ -44,12 +44,17 @@ impl Blocks {
         Ok(blocks)
     }
 
-    /// The same files, to be read by somebody else, who reads a lot.
+    /// The same files, to be read by somebody else.
     pub(crate) fn try_clone(&self) -> io::Result<Blocks> {
         let dir = self.files.dir.try_clone()?;
         let mut blocks = Blocks::open(dir, self.log_id, self.segment_blocks)?;
-        blocks.files.reads_much = true;
+        blocks.files.reads_much = self.files.reads_much;
         Ok(blocks)
+    }
+
+    /// From now on much is read.
+    pub(crate) fn read_much(&mut self) {
+        self.files.reads_much = true;
     }
 
     /// Looks which segments there are by now.
@@ -94,7 +99,16 @@ impl Blocks {
             let next = self.firsts.get(index + 1).copied().unwrap_or(u64::MAX);
             let limit = (first + self.segment_blocks).min(next.max(number + 1));
             let count = count.min(limit - number).min(buffer.blocks_behind(number));
-            if !self.files.fill(first, number, count * BLOCK_BYTES, buffer)? {
+            let (count, filled) = match self.files.fill(first, number, count * BLOCK_BYTES, buffer)
+            {
+                Err(_) if count > 1 => {
+                    // What can be read of them must not suffer from what cannot.
+                    (number..number + count).for_each(|number| buffer.forget(number));
+                    (1, self.files.fill(first, number, BLOCK_BYTES, buffer))
+                }
+                filled => (count, filled),
+            };
+            if !filled.inspect_err(|_| buffer.forget(number))? {
                 continue;
             }
             first_verdict = buffer.examine(number, self.log_id);
@@ -119,6 +133,17 @@ impl Blocks {
             return Ok((sound, first_verdict));
         }
         Ok((0, first_verdict))
+    }
+
+    /// How many of `count` blocks from `number` on [`Blocks::load`] could load at once; 0 behind all that
+    /// there is.
+    pub(crate) fn room(&mut self, number: u64, count: u64) -> io::Result<u64> {
+        if number >= self.end() {
+            self.refresh()?;
+        }
+        let Some(first) = self.segment_of(number) else { return Ok(0) };
+        let next = self.firsts.iter().copied().find(|next| *next > number).unwrap_or(u64::MAX);
+        Ok(count.min((first + self.segment_blocks).min(next) - number))
     }
 
     /// Up to where the log was on disk for certain, by the checkpoints in the newest segment that

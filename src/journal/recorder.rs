@@ -5,12 +5,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::bus::Topic;
+use crate::bus::partition::PartitionFiles;
+use crate::bus::{Topic, TopicError};
 use crate::journal::disk::FileDisk;
 use crate::journal::error::JournalError;
 use crate::journal::retention::{Keep, Retention};
 use crate::journal::start::start;
 use crate::journal::status::{JournalState, Status};
+use crate::journal::tap::Tap;
 use crate::journal::topic_dir::TopicDir;
 use crate::journal::writer::{Fault, SyncPolicy, Writer};
 use crate::log::memory::Memory;
@@ -158,14 +160,25 @@ impl JournalBuilder {
         Ok(Part { writer, again_at, partition, status, failure: None, _lock: lock })
     }
 
-    /// Begins the journal of a partition, or goes on with it. The caller holds its lock.
-    fn begin(&self, dir: &TopicDir, partition: u32) -> Result<Writer<FileDisk>, JournalError> {
-        let files = self.topic.files(partition)?;
-        let pages = Pages {
+    fn pages(files: &PartitionFiles<'_>) -> Result<Pages, TopicError> {
+        Ok(Pages {
             publisher: files.publisher_page(Access::ReadOnly)?,
             control: files.control_page(Access::ReadWrite)?,
             journal: files.journal_page(Access::ReadWrite)?,
-        };
+        })
+    }
+
+    /// Lets the publisher go on without the journal that was written here. The caller holds its lock.
+    fn let_go(&self, partition: u32) -> Result<(), JournalError> {
+        let pages = Self::pages(&self.topic.files(partition)?)?;
+        Tap::let_go(&pages, self.topic.ring_bytes());
+        Ok(())
+    }
+
+    /// Begins the journal of a partition, or goes on with it. The caller holds its lock.
+    fn begin(&self, dir: &TopicDir, partition: u32) -> Result<Writer<FileDisk>, JournalError> {
+        let files = self.topic.files(partition)?;
+        let pages = Self::pages(&files)?;
         let ring = files.ring(Access::ReadOnly)?;
         let log_id = self.topic.descriptor().partition_log_id(partition);
         let mut disk = dir.disk(partition)?;
@@ -257,28 +270,22 @@ impl Agent for Journal {
     fn poll(&mut self) -> usize {
         let Journal { parts, dir, settings, began, .. } = self;
         let now = began.elapsed();
-        parts
-            .iter_mut()
-            .map(|part| part.poll(now, |partition| settings.begin(dir, partition)))
-            .sum()
+        parts.iter_mut().map(|part| part.poll(now, settings, dir)).sum()
     }
 
     /// Writes everything that was published, makes it durable, and lets the publisher go on without a
-    /// journal.
+    /// journal: also where that cannot be done any more.
     fn close(&mut self) {
         let Journal { parts, dir, settings, began, .. } = self;
         for part in parts {
-            part.close(*began, |partition| settings.begin(dir, partition));
+            part.close(*began, settings, dir);
         }
     }
 }
 
-type Begun = Result<Writer<FileDisk>, JournalError>;
-
 impl Part {
-    /// `begin` begins it again.
-    fn poll(&mut self, now: Duration, begin: impl FnOnce(u32) -> Begun) -> usize {
-        let Some(writer) = &mut self.writer else { return self.go_on(now, begin) };
+    fn poll(&mut self, now: Duration, settings: &JournalBuilder, dir: &TopicDir) -> usize {
+        let Some(writer) = &mut self.writer else { return self.go_on(now, settings, dir) };
         writer.poll(now).unwrap_or_else(|fault| {
             self.stop(&fault, now);
             0
@@ -311,11 +318,11 @@ impl Part {
     }
 
     /// Begins again, when it is time: reads, and may write, the last segment. Returns whether it did.
-    fn go_on(&mut self, now: Duration, begin: impl FnOnce(u32) -> Begun) -> usize {
+    fn go_on(&mut self, now: Duration, settings: &JournalBuilder, dir: &TopicDir) -> usize {
         if self.failure.is_some() || now < self.again_at {
             return 0;
         }
-        match begin(self.partition) {
+        match settings.begin(dir, self.partition) {
             Ok(writer) => {
                 self.writer = Some(writer);
                 return 1;
@@ -330,18 +337,26 @@ impl Part {
         0
     }
 
-    fn close(&mut self, began: Instant, mut begin: impl FnMut(u32) -> Begun) {
+    fn close(&mut self, began: Instant, settings: &JournalBuilder, dir: &TopicDir) {
         // What is only to be tried again some time later is tried now.
         self.again_at = Duration::ZERO;
         let mut moved_at = Instant::now();
         let writer = loop {
             // The first look finds what was published since the last.
-            if self.poll(began.elapsed(), &mut begin) > 0 {
+            if self.poll(began.elapsed(), settings, dir) > 0 {
                 moved_at = Instant::now();
             }
             let is_late = moved_at.elapsed() > CLOSE_PATIENCE;
             match &mut self.writer {
-                None if self.failure.is_some() || is_late => return,
+                None if self.failure.is_some() || is_late => {
+                    if let Err(error) = settings.let_go(self.partition) {
+                        log::error!(
+                            "partition {}: its publisher may wait: {error}",
+                            self.partition
+                        );
+                    }
+                    return;
+                }
                 Some(writer) if writer.is_settled() => break writer,
                 Some(writer) if is_late => {
                     log::error!(

@@ -17,6 +17,9 @@ use crate::log::lane::StartAt;
 use crate::log::reader::{Frame, RawMessage};
 use crate::runtime::inside_agent;
 
+/// Of more partitions than these nothing is read ahead: each has threads and memory of its own.
+const AHEAD_LANES_MAX: usize = 4;
+
 /// Where a replay ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -34,11 +37,12 @@ pub enum Until {
 /// Reads journals: by default all that they hold, as fast as possible.
 ///
 /// Several partitions, of one topic or of several, come merged by their timestamps, each in its own
-/// order. Memory is bounded whatever the journal's size: up to 7 MiB for each partition, and the
-/// largest message.
+/// order. Memory is bounded whatever the journal's size: up to 7 MiB for each of four
+/// partitions, 256 KiB for each of more, and the largest message.
 ///
-/// As fast as possible takes two cores: for each partition of which much is read, threads read and
-/// check what comes next. They may run where the thread may that replays. At a pace there are none.
+/// As fast as possible takes two cores: where up to four partitions are replayed, and much of one is
+/// read, four threads read and check what comes next in it. They may run where the thread may that
+/// replays. At a pace, and of more partitions, there are none.
 ///
 /// # Examples
 /// ```no_run
@@ -317,10 +321,7 @@ impl Run {
                 let bytes_max = dir.descriptor.message_bytes_max();
                 let track = Track::open(blocks, from, bytes_max)
                     .map_err(|source| io_error(source, &path, origin, 0))?;
-                let Some(mut track) = track else { continue };
-                if speed == Speed::Max {
-                    track.read_ahead();
-                }
+                let Some(track) = track else { continue };
                 let (offset_end, time_end_ns) = match until {
                     Until::End => (u64::MAX, u64::MAX),
                     Until::Offset(offset) => (offset, u64::MAX),
@@ -337,6 +338,9 @@ impl Run {
                     is_finished: false,
                 });
             }
+        }
+        if speed == Speed::Max && lanes.len() <= AHEAD_LANES_MAX {
+            lanes.iter_mut().for_each(|lane| lane.track.read_ahead());
         }
         let (pace, counters) = (Pace::new(speed), ReplayCounters::default());
         Ok(Run { lanes, outlet: Outlet { pace, filter, count_max, watch, counters } })

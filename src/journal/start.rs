@@ -57,6 +57,8 @@ pub(crate) fn start<D: Disk>(
             if let Some(end) = end {
                 durable = go_past(&mut disk, log_id, &mut recovered, end, from)?;
                 status.add_lost(end.offset, from.offset);
+            } else {
+                status.set_missing(0, from.offset);
             }
             let sequence = recovered.sequence;
             (tap, Begin { segment: None, end: from, durable, told, sequence })
@@ -90,11 +92,13 @@ fn go_past<D: Disk>(
     if number <= block_of(end.position) || from.offset < end.offset {
         return Err(StartError::Missed { offset: end.offset });
     }
-    log::error!(
-        "the ring went on without the journal: messages {} to {} are not in it",
-        end.offset,
-        from.offset.saturating_sub(1)
-    );
+    if from.offset > end.offset {
+        log::error!(
+            "the ring went on without the journal: messages {} to {} are not in it",
+            end.offset,
+            from.offset - 1
+        );
+    }
     seal(disk, log_id, recovered, Then::At(number))
         .map_err(|source| RecoveryError::Io { position: end.position, source })?;
     Ok(recovered.durable)

@@ -135,14 +135,22 @@ impl Status {
     /// The messages from offset `from` on and below `end` are in the log and not in the journal. To be
     /// said before what lies behind them is said to be durable.
     pub(crate) fn add_lost(&self, from: u64, end: u64) {
+        // What was not made up for before it was left behind again is counted already.
+        let counted = self.get(journal::MISSING_END).clamp(from, end);
+        self.set(journal::LOST, self.get(journal::LOST).wrapping_add(end - counted));
+        self.set_missing(from, end);
+    }
+
+    /// The journal may lack messages from offset `from` on and below `end`. To be said before what lies
+    /// behind them is said to be durable.
+    pub(crate) fn set_missing(&self, from: u64, end: u64) {
         if from == end {
             return;
         }
-        self.set(journal::LOST, self.get(journal::LOST) + end - from);
-        if self.get(journal::LOST_END) == 0 {
-            self.set(journal::LOST_FROM, from);
+        if self.get(journal::MISSING_END) == 0 {
+            self.set(journal::MISSING_FROM, from);
         }
-        self.set(journal::LOST_END, end);
+        self.set(journal::MISSING_END, end);
     }
 
     fn get(&self, field: u64) -> u64 {

@@ -3,11 +3,13 @@
 #![forbid(unsafe_code)]
 
 use crate::log::block::{block_of, block_start, is_edge};
+use crate::log::lane::Stop;
 use crate::log::pages::{self, JOURNAL_SLOT, Pages};
 use crate::log::ring::Ring;
 use crate::log::seat::Seat;
 use crate::log::seek;
 use crate::log::walk::{self, Damaged, Tail};
+use crate::log::writer::Resume;
 use crate::sync::Ordering;
 
 /// Blocks that one call walks over at most, so that what was found is written soon.
@@ -107,19 +109,30 @@ impl Tap {
             };
             epoch = header.epoch;
             tail = Tail::at_block(number, &header);
-            tail.advance(ring.lines(), from.position, |_, _| true)?;
-            if (tail.resume.position, tail.resume.offset) != (from.position, from.offset) {
-                seat.leave();
-                return Err(Damaged::new(from.position, ANOTHER_LOG));
+            let walked = tail.advance(ring.lines(), from.position, |_, _| true);
+            let is_there =
+                (tail.resume.position, tail.resume.offset) == (from.position, from.offset);
+            if walked.is_err() || !is_there {
+                let other = Damaged::new(from.position, ANOTHER_LOG);
+                return none_if_evicted(seat, walked.err().unwrap_or(other));
             }
         } else if let Some(before) = number.checked_sub(1)
             && let Some(Tail { resume, .. }) = walk::tail(&ring, before)?
             && (resume.position, resume.offset) != (from.position, from.offset)
         {
-            seat.leave();
-            return Err(Damaged::new(from.position, ANOTHER_LOG));
+            return none_if_evicted(seat, Damaged::new(from.position, ANOTHER_LOG));
         }
         Ok(Some(Tap { ring, seat, tail, epoch }))
+    }
+
+    /// Holds the publisher up no more on behalf of a journal that is not written any more.
+    ///
+    /// The caller holds the journal's lock, and `pages.journal` is writable.
+    pub(crate) fn let_go(pages: &Pages, ring_bytes: u64) {
+        let seat = Seat::adopt(pages.clone(), pages.journal.clone(), JOURNAL_SLOT, ring_bytes);
+        if let Some(mut seat) = seat {
+            seat.leave();
+        }
     }
 
     fn new_seat(ring: &Ring, pages: &Pages) -> Seat {
@@ -127,7 +140,38 @@ impl Tap {
     }
 
     /// Walks on over what was committed since. Returns whether there was anything.
-    pub(crate) fn advance(&mut self) -> Result<bool, Damaged> {
+    pub(crate) fn advance(&mut self) -> Result<bool, Stop> {
+        self.walk_on().map_err(|damaged| self.stop(damaged))
+    }
+
+    /// Goes over the frames of block `number`, which is full: that they end where the next block begins,
+    /// with the offset that this says. Best done when its lines have come here for another reason.
+    pub(crate) fn check_full_block(&self, number: u64) -> Result<(), Stop> {
+        let (header, next) = (self.ring.header(number), self.ring.header(number + 1));
+        let ends_there = header.zip(next).map_or(Ok(false), |(header, next)| {
+            let mut tail = Tail::at_block(number, &header);
+            tail.advance(self.ring.lines(), u64::MAX, |_, _| true)?;
+            let Resume { position, offset, .. } = tail.resume;
+            Ok((position, offset) == (block_start(number + 1), next.first_offset))
+        });
+        match ends_there {
+            Ok(true) => Ok(()),
+            // The last one: the walk has come to its end.
+            Ok(false) if next.is_none() && self.committed().position == block_start(number + 1) => {
+                Ok(())
+            }
+            Ok(false) => Err(self.stop(Damaged::new(block_start(number), NOT_NEXT))),
+            Err(damaged) => Err(self.stop(damaged)),
+        }
+    }
+
+    /// Why it cannot go on behind something that no publisher writes: most likely the publisher went
+    /// on without this journal, and the ring is full of what comes a lap later.
+    fn stop(&self, damaged: Damaged) -> Stop {
+        if self.seat.is_evicted() { Stop::Evicted } else { Stop::Damaged(damaged) }
+    }
+
+    fn walk_on(&mut self) -> Result<bool, Damaged> {
         let before = self.tail.resume.position;
         for _ in 0..BLOCKS_AT_ONCE {
             let position = self.tail.resume.position;
@@ -156,8 +200,9 @@ impl Tap {
         Ok(true)
     }
 
-    /// Goes past the rest of a block that is full, which the header of the next one says: to walk over
-    /// it would fetch a line for each message from the publisher's core. Returns whether it is.
+    /// Goes past the rest of a block that is full, which the header of the next one says: to walk over it
+    /// now would fetch one line after the other from the publisher's core. Its frames are checked when all
+    /// of it has come. Returns whether it is full.
     fn pass_full_block(&mut self) -> Result<bool, Damaged> {
         let next = block_of(self.tail.resume.position) + 1;
         // Edge `entry`: the block before was committed to its end.
@@ -204,5 +249,55 @@ impl Tap {
     /// Holds the publisher up no more.
     pub(crate) fn leave(&mut self) {
         self.seat.leave();
+    }
+}
+
+/// Leaves a ring in which something else is found than was journaled. That is so, too, where the publisher
+/// went on meanwhile without this journal: then the ring does not have the place any more.
+fn none_if_evicted(mut seat: Seat, damaged: Damaged) -> Result<Option<Tap>, Damaged> {
+    let is_evicted = seat.is_evicted();
+    seat.leave();
+    if is_evicted { Ok(None) } else { Err(damaged) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::block::{BLOCK_BYTES, LogId};
+    use crate::log::gate::Gate;
+    use crate::log::memory::Memory;
+    use crate::log::pages::{PAGE_BYTES, SLOTS};
+    use crate::log::ring::BLOCKS_MIN;
+    use crate::log::takeover::take_over;
+
+    /// What is in a full block is not looked at on the way past it, but before it is written.
+    #[test]
+    fn a_full_block_that_no_publisher_writes_is_found_before_it_counts() {
+        let ring = Ring::new(Memory::heap(BLOCKS_MIN * BLOCK_BYTES));
+        let cursors = Memory::heap(SLOTS as u64 * PAGE_BYTES);
+        let pages = Pages::heap();
+        let gate = Gate::new(pages.clone(), cursors, ring.bytes_len(), 0);
+        let mut writer = take_over(ring.clone(), gate, None, LogId([1, 2])).expect("a new log");
+        let mut tap = Tap::begin(ring.clone(), &pages).expect("nothing is damaged");
+        // Two blocks of messages of one line, and the beginning of a third.
+        for _ in 0..2 * 1022 + 3 {
+            writer.try_publish(0, &[7_u8; 40][..]).expect("nobody is in the way");
+        }
+        assert_eq!(tap.advance(), Ok(true));
+        assert_eq!(block_of(tap.committed().position), 2);
+        assert_eq!([0, 1].map(|number| tap.check_full_block(number)), [Ok(()); 2]);
+        // Of a message in the middle, the word that says how long it is and which.
+        let at = block_start(1) + BLOCK_BYTES / 2;
+        let word = ring.lines().load(at, Ordering::Relaxed);
+        for wrong in [0, word ^ 1 << 20, word + 64, u64::MAX] {
+            ring.lines().store(at, wrong, Ordering::Relaxed);
+            assert_eq!(tap.check_full_block(0), Ok(()));
+            assert!(matches!(tap.check_full_block(1), Err(Stop::Damaged(_))), "{wrong:#x}");
+        }
+        // The publisher went on without the journal: then it may be anything.
+        let state = pages.journal.load(pages::cursor::STATE, Ordering::Relaxed);
+        let mark = pages::publisher::EVICTED + JOURNAL_SLOT as u64;
+        pages.publisher.store(mark, state >> 1, Ordering::Relaxed);
+        assert_eq!(tap.check_full_block(1), Err(Stop::Evicted));
     }
 }

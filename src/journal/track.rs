@@ -13,7 +13,7 @@ use crate::journal::seal::jump_of;
 use crate::log::block::{BLOCK_BYTES, block_of, block_start, is_edge};
 use crate::log::copy::Stall;
 use crate::log::lane::StartAt;
-use crate::log::last::search_back;
+use crate::log::last::{Found, search_back};
 use crate::log::reader::{End, Frame, RawMessage, Reader, Start};
 use crate::log::segment::{BlockBuffer, Verdict};
 
@@ -21,7 +21,7 @@ use crate::log::segment::{BlockBuffer, Verdict};
 /// cache in between.
 const LOAD_BLOCKS: u64 = 4;
 
-/// After so many loads, one behind the other, a thread of its own loads what follows.
+/// After so many loads, one behind the other, threads load what follows.
 const LOADS_BEFORE_AHEAD: u32 = 2;
 
 /// How often a block that seems to be cut off, though others follow it, is looked at again: it may just
@@ -35,22 +35,25 @@ pub(crate) struct Loader {
     blocks: Blocks,
     /// Parts of the log that could not be read.
     holes: u64,
+    /// The block that the log was said to go on with last. It is not there if the ring went past the journal
+    /// once more before that was written: then the log goes on further on.
+    jumped_to: Option<u64>,
     ahead: Ahead,
 }
 
-/// Who loads what comes next.
+/// Who loads what comes next: threads only where there is no limit up to which that may be done.
 #[derive(Debug)]
 enum Ahead {
     /// The reader, when it comes to it.
     Never,
-    /// The reader, this often; then a thread.
+    /// The reader, this often; then threads.
     After(u32),
-    Thread(ReadAhead),
+    Threads(Box<ReadAhead>),
 }
 
 impl Loader {
     pub(crate) fn new(blocks: Blocks) -> Loader {
-        Loader { blocks, holes: 0, ahead: Ahead::Never }
+        Loader { blocks, holes: 0, jumped_to: None, ahead: Ahead::Never }
     }
 
     /// Room for what is loaded.
@@ -96,7 +99,7 @@ impl Loader {
             return self.load_rest(reader, position);
         }
         let number = block_of(position);
-        if let Ahead::Thread(ahead) = &mut self.ahead
+        if let Ahead::Threads(ahead) = &mut self.ahead
             && ahead.exchange(number, |buffer| reader.exchange_buffer(buffer))
         {
             return Ok(true);
@@ -118,14 +121,14 @@ impl Loader {
     fn load_ahead(&mut self, number: u64) {
         match &mut self.ahead {
             Ahead::Never => {}
-            Ahead::Thread(ahead) => ahead.go_on(number),
+            Ahead::Threads(ahead) => ahead.go_on(number),
             Ahead::After(loads @ 1..) => *loads -= 1,
             Ahead::After(0) => {
                 let started = ReadAhead::start(&self.blocks, number);
                 self.ahead = match started {
-                    Ok(ahead) => Ahead::Thread(ahead),
+                    Ok(ahead) => Ahead::Threads(Box::new(ahead)),
                     Err(error) => {
-                        log::warn!("reads without a thread that reads ahead: {error}");
+                        log::warn!("reads without threads that read ahead: {error}");
                         Ahead::Never
                     }
                 };
@@ -136,7 +139,9 @@ impl Loader {
     /// Goes on with the next block behind `number` that can be read. False when there is none.
     pub(crate) fn skip(&mut self, reader: &mut Reader, number: u64) -> io::Result<bool> {
         let Some(next) = self.blocks.next_behind(number)? else { return Ok(false) };
-        self.holes += 1;
+        if self.jumped_to != Some(number) {
+            self.holes += 1;
+        }
         reader.restart(next);
         Ok(true)
     }
@@ -209,9 +214,10 @@ impl Track {
         Ok(Some(track))
     }
 
-    /// From now on a thread of its own loads what comes next, once much was loaded.
+    /// From now on threads load what comes next, once much was loaded.
     pub(crate) fn read_ahead(&mut self) {
         self.loader.ahead = Ahead::After(LOADS_BEFORE_AHEAD);
+        self.loader.blocks.read_much();
     }
 
     /// Goes past what comes before the first message whose timestamp is not one to pass.
@@ -227,30 +233,35 @@ impl Track {
         Ok(())
     }
 
-    /// Shows `see` the end of what `blocks` have, from further and further back until it says that a
-    /// frame is one that is looked for. Returns the offset that comes behind the last such frame, which
-    /// `see` was shown last of them.
+    /// Shows `see` the end of what `blocks` have, from further and further back until it says that a frame
+    /// is one that is looked for: the last such frame is the one that it was shown last. `Unknown` also
+    /// where something behind it cannot be read, or the files end before offset `end_min`.
     pub(crate) fn last(
         blocks: &mut Blocks,
         message_bytes_max: u64,
+        end_min: u64,
         mut see: impl FnMut(Frame<'_>) -> bool,
-    ) -> io::Result<Option<u64>> {
-        let Some(newest) = blocks.find(u64::MAX, |_| true)? else { return Ok(None) };
+    ) -> io::Result<Found> {
+        let Some(newest) = blocks.find(u64::MAX, |_| true)? else { return Ok(Found::Unknown) };
         let oldest = blocks.find_first(u64::MAX)?.unwrap_or(newest);
         search_back(newest, oldest, |number| {
             let start =
                 Start { position: block_start(number), offset: 0, due: None, joining: true };
             let reader = Reader::buffered(Loader::buffer()?, start, message_bytes_max);
             let mut track = Track { loader: Loader::new(blocks.try_clone()?), reader };
-            let mut behind = None;
+            let mut found = Found::Never;
             while track.advance()? {
-                let is_one = track.frame().is_some_and(&mut see);
+                let Some(frame) = track.frame() else { continue };
+                if let Frame::Lost { cause: None, .. } = frame {
+                    found = Found::Unknown;
+                }
+                let is_one = see(frame);
                 track.consume();
                 if is_one {
-                    behind = Some(track.offset());
+                    found = Found::Behind(track.offset());
                 }
             }
-            Ok(behind)
+            Ok(if track.offset() < end_min { Found::Unknown } else { found })
         })
     }
 
@@ -276,6 +287,7 @@ impl Track {
                     // The log goes on further on, where the ring went past the journal.
                     if jump > self.reader.position() {
                         self.reader.restart(block_of(jump));
+                        self.loader.jumped_to = Some(block_of(jump));
                     }
                 }
                 Ok(Some(_)) => return Ok(true),
@@ -333,7 +345,7 @@ impl Track {
     /// How often a file was read from.
     pub(crate) fn reads(&self) -> u64 {
         let ahead = match &self.loader.ahead {
-            Ahead::Thread(ahead) => ahead.reads(),
+            Ahead::Threads(ahead) => ahead.reads(),
             _ => 0,
         };
         self.loader.blocks.reads() + ahead

@@ -26,6 +26,7 @@ use crate::journal::stage::{Mark, Piece, Stage, WINDOW_BLOCKS};
 use crate::journal::status::{JournalState, Status};
 use crate::journal::tap::{Place, Tap};
 use crate::log::block::{BLOCK_BYTES, block_of, block_start, is_edge};
+use crate::log::lane::Stop;
 use crate::log::walk::Damaged;
 
 /// Blocks that are written together at most: larger writes gain nothing.
@@ -70,11 +71,20 @@ pub(crate) enum Fault {
     Evicted,
     /// The ring holds something that no publisher writes.
     #[error(transparent)]
-    Damaged(#[from] Damaged),
+    Damaged(Damaged),
     /// What was written since the last flush may or may not be on the disk. A journal that is started
     /// now writes it again.
     #[error("cannot make the journal durable: {0}")]
     Flush(io::Error),
+}
+
+impl From<Stop> for Fault {
+    fn from(stop: Stop) -> Fault {
+        match stop {
+            Stop::Evicted => Fault::Evicted,
+            Stop::Damaged(damaged) => Fault::Damaged(damaged),
+        }
+    }
 }
 
 /// Where a journal goes on.
@@ -273,7 +283,7 @@ impl<D: Disk> Writer<D> {
         if self.commit.is_some() {
             self.flush_commit();
         } else {
-            work += self.write();
+            work += self.write()?;
         }
         Ok(work)
     }
@@ -434,14 +444,14 @@ impl<D: Disk> Writer<D> {
     // ---- what is to be done
 
     /// Writes what is there, as the policy says. Returns how much was asked for.
-    fn write(&mut self) -> usize {
+    fn write(&mut self) -> Result<usize, Fault> {
         let committed = self.tap.committed();
         let mut work = 0;
         if self.retry_at > self.now {
-            return 0;
+            return Ok(0);
         }
         let end = block_floor(committed);
-        while self.has_room_for_chunk(end) && self.write_chunk(end) {
+        while self.has_room_for_chunk(end) && self.write_chunk(end)? {
             work += 1;
         }
         let has_rest = committed.position > self.submitted.position;
@@ -455,30 +465,30 @@ impl<D: Disk> Writer<D> {
                 let is_behind = block_floor(committed) > self.submitted.position;
                 if has_rest && !is_behind && self.has_waited(LINGER) {
                     if self.durable.position > block_floor(self.submitted) {
-                        work += self.begin_commit(committed);
+                        work += self.begin_commit(committed)?;
                     } else {
-                        work += usize::from(self.write_chunk(committed.position));
+                        work += usize::from(self.write_chunk(committed.position)?);
                     }
                     self.waits_since = None;
                 }
-                return work;
+                return Ok(work);
             }
             SyncPolicy::Interval(interval) => {
                 let waiting = committed.position - self.flushed.position;
                 let is_due = waiting > 0
                     && (self.has_waited(interval) || waiting > self.tap.ring().bytes_len() / 2);
                 if !is_due && (!is_quiet || has_rest) {
-                    return work;
+                    return Ok(work);
                 }
             }
             SyncPolicy::Always => {}
         }
         if has_rest || committed.position > self.flushed.position {
-            work += self.begin_commit(committed);
+            work += self.begin_commit(committed)?;
         } else if is_quiet && self.told < self.durable.position && self.chunks.is_empty() {
             work += self.tell();
         }
-        work
+        Ok(work)
     }
 
     /// Whether it is so long ago that this was asked first, since the last commit.
@@ -486,16 +496,16 @@ impl<D: Disk> Writer<D> {
         self.now.saturating_sub(*self.waits_since.get_or_insert(self.now)) >= how_long
     }
 
-    fn begin_commit(&mut self, committed: Place) -> usize {
+    fn begin_commit(&mut self, committed: Place) -> Result<usize, Fault> {
         let mut work = 0;
-        while self.write_chunk(committed.position) {
+        while self.write_chunk(committed.position)? {
             work += 1;
         }
         if work > 0 || self.submitted.position > self.flushed.position {
             self.waits_since = None;
             self.commit(self.submitted);
         }
-        work
+        Ok(work)
     }
 
     /// Flushes everything up to `target`, once it is written.
@@ -526,18 +536,18 @@ impl<D: Disk> Writer<D> {
 
     /// Writes neighbouring blocks up to `end`, at most so many that other chunks can be under way
     /// beside them. Returns whether there was anything that could be written.
-    fn write_chunk(&mut self, end: u64) -> bool {
+    fn write_chunk(&mut self, end: u64) -> Result<bool, Fault> {
         let from = self.submitted.position;
         let number = block_of(from);
         if end <= from || !self.has_segment(number) {
-            return false;
+            return Ok(false);
         }
         // Of a block that was begun, everything must be over that was asked for.
         let window = self.chunks.front().map_or(number, |_| block_of(self.written.position));
         if (self.stage.is_partly_used(number) && !self.chunks.is_empty())
             || number >= window + WINDOW_BLOCKS - CHUNK_BLOCKS
         {
-            return false;
+            return Ok(false);
         }
         let (_, first) = self.current.as_ref().expect("there is a segment");
         let limit = (number + CHUNK_BLOCKS).min(first + self.disk.segment_blocks());
@@ -545,13 +555,18 @@ impl<D: Disk> Writer<D> {
         self.begin_chunk();
         let mut at = number;
         while block_start(at) < end {
-            self.add_block(at, (end - block_start(at)).min(BLOCK_BYTES));
+            let used = (end - block_start(at)).min(BLOCK_BYTES);
+            self.add_block(at, used);
+            if used == BLOCK_BYTES {
+                // What no reader and no recovery could go past is not written.
+                self.tap.check_full_block(at)?;
+            }
             at += 1;
         }
         let committed = self.tap.committed();
         let end = if end == committed.position { committed } else { self.tap.edge(block_of(end)) };
         self.end_chunk(end);
-        true
+        Ok(true)
     }
 
     fn begin_chunk(&mut self) {

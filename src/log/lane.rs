@@ -174,7 +174,8 @@ impl Lane {
         let number = block_of(position);
         let reserved = self.publisher.load(pages::publisher::RESERVED, Ordering::Acquire);
         let base = seek::base(&self.publisher).map_err(Stop::Damaged)?.position;
-        let held = (reserved + spare_bytes).saturating_sub(self.ring.bytes_len()).max(base);
+        let held =
+            reserved.saturating_add(spare_bytes).saturating_sub(self.ring.bytes_len()).max(base);
         if held > block_start(number) {
             return Ok(false);
         }

@@ -7,27 +7,39 @@ use super::ring::Ring;
 use super::seek;
 use super::walk::Damaged;
 
+/// What a search from the end of a log has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// One; what comes behind it has this offset.
+    Behind(u64),
+    /// The log has none, from its start on.
+    Never,
+    /// It may be where the log can be read no more.
+    Unknown,
+}
+
 /// Has `read` go over the blocks from one on to the end: the newest, then twice as many each time, until
-/// it has found something. So it costs little where that is frequent.
-pub(crate) fn search_back<T, E>(
+/// it has found something. So it costs little where that is frequent. `read` says `Never` of what it
+/// has gone over.
+pub(crate) fn search_back<E>(
     newest: u64,
     oldest: u64,
-    mut read: impl FnMut(u64) -> Result<Option<T>, E>,
-) -> Result<Option<T>, E> {
+    mut read: impl FnMut(u64) -> Result<Found, E>,
+) -> Result<Found, E> {
     let mut back = 0;
     loop {
         let number = newest.saturating_sub(back).max(oldest);
-        let found = read(number)?;
-        if found.is_some() || number == oldest {
-            return Ok(found);
+        match read(number)? {
+            Found::Never if number == 0 => return Ok(Found::Never),
+            Found::Never if number == oldest => return Ok(Found::Unknown),
+            Found::Never => back = (back * 2).max(1),
+            found => return Ok(found),
         }
-        back = (back * 2).max(1);
     }
 }
 
 /// Shows `see` the end of what the ring holds, from further and further back until it says that a
-/// frame is one that is looked for. Returns the offset that comes behind the last such frame, which
-/// `see` was shown last of them.
+/// frame is one that is looked for: the last such frame is the one that it was shown last.
 ///
 /// The caller holds the publisher's lock.
 pub(crate) fn last_in_ring(
@@ -35,9 +47,11 @@ pub(crate) fn last_in_ring(
     base: u64,
     reserved: u64,
     mut see: impl FnMut(Frame<'_>) -> bool,
-) -> Result<Option<u64>, Damaged> {
+) -> Result<Found, Damaged> {
     let reserved = seek::check_reserved(reserved)?;
-    let Some(newest) = seek::newest(ring, base, reserved)? else { return Ok(None) };
+    let Some(newest) = seek::newest(ring, base, reserved)? else {
+        return Ok(if base == 0 { Found::Never } else { Found::Unknown });
+    };
     // Of what is reserved and not entered, nothing is overwritten yet, but for the block whose
     // place a dead publisher was about to take: that one has no header any more.
     let oldest = seek::earliest(ring, block_start(newest + 1)).unwrap_or(newest);
@@ -45,11 +59,11 @@ pub(crate) fn last_in_ring(
         let position = block_start(number);
         let start = Start { position, offset: 0, due: None, joining: true };
         let mut reader = Reader::copied(ring.clone(), start);
-        let mut behind = None;
+        let mut found = Found::Never;
         loop {
             let is_one = match reader.peek() {
                 Ok(Some(frame)) => see(frame),
-                Ok(None) => return Ok(behind),
+                Ok(None) => return Ok(found),
                 Err(Stall::Damaged(damaged)) => return Err(damaged),
                 Err(Stall::Overrun) => {
                     return Err(Damaged::new(position, "a block that changes with no publisher"));
@@ -57,7 +71,7 @@ pub(crate) fn last_in_ring(
             };
             reader.consume();
             if is_one {
-                behind = Some(reader.offset());
+                found = Found::Behind(reader.offset());
             }
         }
     })
@@ -94,13 +108,13 @@ mod tests {
                 state = payload.to_vec();
                 true
             });
-            behind.map(|behind| behind.zip(Some(state)))
+            behind.map(|found| (found, state))
         };
         for reserved in BLOCKS_MIN..BLOCKS_MIN + 3 {
-            assert_eq!(last_control(reserved), Ok(Some((0, b"state".to_vec()))));
+            assert_eq!(last_control(reserved), Ok((Found::Behind(0), b"state".to_vec())));
         }
         // A publisher died when it had begun to enter the next block, in the oldest one's place.
         ring.lines().store(block_start(BLOCKS_MIN) + field::NUMBER, 0, Ordering::Relaxed);
-        assert_eq!(last_control(BLOCKS_MIN + 1), Ok(None));
+        assert_eq!(last_control(BLOCKS_MIN + 1), Ok((Found::Unknown, Vec::new())));
     }
 }

@@ -126,7 +126,7 @@ impl Memory {
         let start = pages.as_mut_ptr();
         let base = match slack {
             0 => start,
-            _ => start.wrapping_add(start.align_offset(HUGE_PAGE_BYTES)),
+            _ => start.map_addr(|start| start.next_multiple_of(HUGE_PAGE_BYTES)),
         };
         if slack > 0 {
             // A kernel that has none refuses, and small ones do.

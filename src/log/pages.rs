@@ -120,9 +120,10 @@ pub(crate) mod journal {
     pub(crate) const GIVE_UP_AFTER_NS: u64 = 36;
     /// Messages that are in the log and not in the journal.
     pub(crate) const LOST: u64 = 37;
-    /// All of them lie from this offset on, and below the next; both 0 = there are none.
-    pub(crate) const LOST_FROM: u64 = 38;
-    pub(crate) const LOST_END: u64 = 39;
+    /// All that it lacks, and what came before it began, lies from this offset on, and below the next;
+    /// both 0 = it has everything.
+    pub(crate) const MISSING_FROM: u64 = 38;
+    pub(crate) const MISSING_END: u64 = 39;
     /// Bytes of the path of the journal's directory, and the path.
     pub(crate) const PATH_BYTES: u64 = 64;
     pub(crate) const PATH: u64 = 65;

@@ -254,9 +254,9 @@ impl BlockBuffer {
     }
 
     fn bytes(&self, number: u64, bytes: u64) -> &[u8] {
-        // SAFETY: the memory, or the part of it, is this buffer's own. It is written to by whoever reads a file into
-        // `place`, which is over before that call returns, and by `examine` and `forget`, which take
-        // `&mut`; the slice borrows this.
+        // SAFETY: the memory is this buffer's own, or the part of it that no other buffer has. It is
+        // written to by whoever reads a file into `place`, which is over before that call returns, and by
+        // the methods that take `&mut`; the slice borrows this.
         unsafe { self.ring.lines().bytes(block_start(number), bytes) }
     }
 }

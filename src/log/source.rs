@@ -43,8 +43,9 @@ impl Source {
     /// Blocks that are read from files into `buffer`.
     #[cfg(not(loom))]
     pub(crate) fn buffered(buffer: BlockBuffer) -> Source {
-        // Read in place: what is in the buffer changes only by `Source::buffer`, which takes `&mut`,
-        // and so never while something that was read is borrowed.
+        // Read in place: what is in the buffer changes only by `Source::buffer`, and once it was given away
+        // by `Source::exchange_buffer`. Both take `&mut`, and so never come while something that was
+        // read is borrowed.
         let ring = buffer.ring().clone();
         Source { read: ring.clone(), ring, end: IN_PLACE, buffer: Some(buffer) }
     }
@@ -168,7 +169,8 @@ impl<'a> Window<'a> {
         // before a cursor behind them is stored. That takes a `&mut` of the reader's owner, which
         // this borrow excludes: the reader itself moves on inside `each_message`, but no slice gets
         // out of a handler that takes it with any lifetime. A copy, and a buffer, are the source's
-        // own, and are written to only by `fetch` and `buffer`, which take `&mut` of the source.
+        // own, and are written to only by `fetch`, `buffer`, and who has one from `exchange_buffer`; these
+        // take `&mut` of the source.
         unsafe { self.lines.bytes(position + HEADER_BYTES, word.length()) }
     }
 }

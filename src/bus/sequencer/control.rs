@@ -10,6 +10,7 @@ use crate::bus::fnv::fnv_1a;
 use crate::bus::last::last_frame;
 use crate::bus::topic::Topic;
 use crate::bus::topic_error::TopicError;
+use crate::log::last::Found;
 use crate::log::reader::Frame;
 use crate::log::writer::FRAME_PAYLOAD_BYTES_MAX;
 
@@ -118,13 +119,16 @@ pub(super) fn inputs_id(places: &[(&Topic, u32)]) -> u64 {
 /// The output's newest control frame, and the offset behind it.
 pub(super) fn last_state(output: &Topic) -> Result<Option<(u64, Vec<u8>)>, TopicError> {
     let mut state = Vec::new();
-    let behind = last_frame(output, 0, |frame| {
+    let found = last_frame(output, 0, |frame| {
         let Frame::Control { payload } = frame else { return false };
         state.clear();
         state.extend_from_slice(payload);
         true
     })?;
-    Ok(behind.map(|behind| (behind, state)))
+    Ok(match found {
+        Found::Behind(offset) => Some((offset, state)),
+        Found::Never | Found::Unknown => None,
+    })
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub(super) fn set_direct(file: &File, is_direct: bool) -> io::Result<()> {
 }
 
 /// Whether the page cache has all of these bytes of the file; taken to be so where the kernel, before
-/// 6.5, cannot tell.
+/// 6.5, cannot tell, and never so where its pages are larger than ours.
 pub(super) fn is_cached(file: &File, at: u64, bytes: u64) -> bool {
     // `struct cachestat_range` and `struct cachestat` of <linux/mman.h>: the second begins with how
     // many pages are cached.
@@ -44,6 +44,13 @@ pub(super) fn is_cached(file: &File, at: u64, bytes: u64) -> bool {
         libc::syscall(CACHESTAT, file.as_raw_fd(), range.as_ptr(), found.as_mut_ptr(), 0)
     };
     result != 0 || found[0] * PAGE_BYTES >= bytes
+}
+
+/// Has the kernel not fill its page cache ahead of who reads through this open file.
+pub(super) fn expect_no_order(file: &File) {
+    // SAFETY: takes no pointer, and the descriptor is open while `file` is borrowed. Advice that is not
+    // taken costs time only.
+    unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_RANDOM) };
 }
 
 /// The first byte from `at` on that was ever written; what lies before reads as zeroes. `None` when that

@@ -64,8 +64,19 @@ impl FileSegment {
 #[derive(Debug)]
 pub(crate) struct SegmentReader {
     lock: Lock,
-    /// Whether what is read goes past the page cache.
-    is_direct: bool,
+    way: Way,
+}
+
+/// How a segment is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// By way of the page cache, which is filled ahead of the reader.
+    Ahead,
+    /// By way of the page cache, for as long as that has everything. It is not filled ahead, or it
+    /// always would.
+    Cached,
+    /// Past the page cache.
+    Direct,
 }
 
 impl SegmentReader {
@@ -78,16 +89,23 @@ impl SegmentReader {
     /// since to copy by way of it takes longer than a fast disk.
     pub(crate) fn read_much(&mut self, at: u64, to: &Part) -> io::Result<()> {
         let file = self.lock.file()?;
-        if !self.is_direct && !blocking::is_cached(file, at, to.bytes) {
-            self.is_direct = blocking::set_direct(file, true).is_ok();
+        if self.way == Way::Ahead {
+            blocking::expect_no_order(file);
+            self.way = Way::Cached;
+        }
+        if self.way == Way::Cached
+            && !blocking::is_cached(file, at, to.bytes)
+            && blocking::set_direct(file, true).is_ok()
+        {
+            self.way = Way::Direct;
         }
         let read = blocking::read(file, at, to);
-        if read.is_ok() || !self.is_direct {
+        if read.is_ok() || self.way == Way::Cached {
             return read;
         }
         // The end of a file that was cut off anywhere cannot be read like this.
         blocking::set_direct(file, false)?;
-        self.is_direct = false;
+        self.way = Way::Cached;
         blocking::read(file, at, to)
     }
 
@@ -118,7 +136,7 @@ pub(crate) fn open_to_read(dir: &Dir, first: u64) -> io::Result<Option<SegmentRe
     for _ in 0..LOOKS_MAX {
         let lock = Lock::try_shared::<FileError>(|| dir.open_file(&name, false), READERS);
         match lock.and_then(|lock| if_named(dir, &name, lock)) {
-            Ok(Some(lock)) => return Ok(Some(SegmentReader { lock, is_direct: false })),
+            Ok(Some(lock)) => return Ok(Some(SegmentReader { lock, way: Way::Ahead })),
             Ok(None) => thread::yield_now(),
             Err(FileError::NotFound(_)) => return Ok(None),
             Err(error) => return Err(error.into_io()),

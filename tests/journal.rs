@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tickcast::runtime::Agent;
 use tickcast::{
     DurableError, Event, JournalError, JournalState, LossCause, Message, NoticeKind, PublishError,
-    Publisher, Replay, Speed, StartAt, SyncPolicy, Topic, Until,
+    Publisher, Replay, ReplayCounters, Speed, StartAt, SyncPolicy, Topic, Until,
 };
 
 use common::audit::{Audit, publish, timestamp_of};
@@ -31,6 +31,26 @@ fn replay(dir: &Path, topic: &Topic, from: StartAt, due: u64) -> Audit {
         .run(|event| audit.event(event))
         .expect("it can be read");
     audit
+}
+
+/// Replays messages that are six times their offset, each once and in order but for what the journal
+/// has lost. Returns also the first and last offset of each loss, and the offset behind the end.
+fn replay_with_losses(dir: &Path) -> (ReplayCounters, Vec<(u64, u64)>, u64) {
+    let (mut losses, mut due) = (Vec::new(), 0);
+    let counters = Replay::open(dir).expect("a journal").run(|event| match event {
+        Event::Message(message) => {
+            assert_eq!(message.offset, due);
+            assert_eq!(message.read(), Ok(&[due; 6]));
+            due += 1;
+        }
+        Event::Notice(notice) => {
+            let NoticeKind::Lost { from, to, cause } = notice.kind else { panic!("{notice}") };
+            assert_eq!((from, cause), (due, LossCause::Journal));
+            losses.push((from, to));
+            due = to + 1;
+        }
+    });
+    (counters.expect("readable"), losses, due)
 }
 
 #[test]
@@ -419,22 +439,7 @@ fn what_the_ring_went_past_is_told_as_lost() {
     }
     assert!(held.iter().any(|(_, end)| end % BLOCK == 0));
     let dir = files.path().join("ticks");
-    let mut losses = Vec::new();
-    let mut due = 0;
-    let counters = Replay::open(&dir).expect("a journal").run(|event| match event {
-        Event::Message(message) => {
-            assert_eq!(message.offset, due);
-            assert_eq!(message.read(), Ok(&[due; 6]));
-            due += 1;
-        }
-        Event::Notice(notice) => {
-            let NoticeKind::Lost { from, to, cause } = notice.kind else { panic!("{notice}") };
-            assert_eq!((from, cause), (due, LossCause::Journal));
-            losses.push((from, to));
-            due = to + 1;
-        }
-    });
-    let counters = counters.expect("readable");
+    let (counters, losses, due) = replay_with_losses(&dir);
     assert_eq!((losses, due, counters.holes), (lost.clone(), end, 0));
     let lost: u64 = lost.iter().map(|(from, to)| to - from + 1).sum();
     assert_eq!((counters.lost, counters.messages), (lost, end - lost));
@@ -497,20 +502,8 @@ fn a_journal_that_was_overrun_goes_on() {
         let end = publisher.next_offset();
         journal.close();
         let dir = files.path().join("ticks");
-        let mut due = 0;
-        let counters = Replay::open(&dir).expect("a journal").run(|event| match event {
-            Event::Message(message) => {
-                assert_eq!(message.offset, due);
-                assert_eq!(message.read(), Ok(&[due; 6]));
-                due += 1;
-            }
-            Event::Notice(notice) => {
-                let NoticeKind::Lost { from, to, cause } = notice.kind else { panic!("{notice}") };
-                assert_eq!((from, cause), (due, LossCause::Journal));
-                due = to + 1;
-            }
-        });
-        let counters = counters.expect("readable");
+        let (counters, losses, due) = replay_with_losses(&dir);
+        assert_eq!(losses.iter().map(|(from, to)| to - from + 1).sum::<u64>(), lost);
         assert_eq!((due, counters.holes), (end, 0));
         assert_eq!((counters.lost, counters.messages), (lost, end - lost));
     }

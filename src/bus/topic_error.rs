@@ -85,7 +85,7 @@ pub enum TopicError {
         /// What it should be.
         expected_bytes: u64,
     },
-    /// Neither the ring nor a journal has the message that was published last.
+    /// Which message was published last cannot be told: neither the ring nor a journal is sure to have it.
     #[error(
         "which message of topic {topic}, partition {partition}, was the last cannot be told: the ring \
          has only what came behind it, and no journal has all that came before"

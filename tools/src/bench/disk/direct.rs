@@ -6,6 +6,8 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
 use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -19,6 +21,10 @@ const ENTRIES: u32 = 64;
 const MEMORY_BYTES: usize = 16 << 20;
 /// What is written together when it is to be durable.
 const PAGE_BYTES: u32 = 4096;
+/// What the other core fills at a time: a message.
+const MESSAGE_BYTES: usize = 1024;
+/// Slots that the other core fills: with requests of 1 MiB as much as the ring that is journaled.
+const SLOTS_FED: u32 = 8;
 /// The number of a request that is a flush.
 const FLUSH: u64 = u64::MAX;
 
@@ -77,6 +83,8 @@ pub(super) enum Work {
     WriteAndFlush,
     /// The same, and the CRC-32C of what is written is computed before.
     CheckWriteAndFlush,
+    /// The same, of what another core fills meanwhile, the [`Feeder`].
+    FeedCheckWriteAndFlush,
 }
 
 /// The beginning of a file.
@@ -89,13 +97,76 @@ pub(super) struct Span<'a> {
 /// What asks the disk.
 pub(super) struct Direct {
     ring: IoUring,
-    /// Only the kernel writes to it. Never unmapped: when the kernel cannot be asked any more, nobody
-    /// knows what it still fills.
-    memory: ManuallyDrop<MmapRaw>,
+    memory: Arc<Memory>,
     /// Requests that are staged or under way.
     open: u32,
     /// The kernel did not take what is staged.
     is_broken: bool,
+}
+
+/// Where what is written lies, and what is read goes, a slot for each request.
+struct Memory {
+    /// Never unmapped: when the kernel cannot be asked any more, nobody knows what it still fills.
+    map: ManuallyDrop<MmapRaw>,
+    /// Bytes of a slot that is fed. Written before any is [`EMPTY`].
+    fed_bytes: AtomicU32,
+    slots: [Slot; ENTRIES as usize],
+}
+
+/// Whose a slot of the memory is, on a cache line of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Slot(AtomicU32);
+
+/// Either's: the feeder takes it to fill it, the loop to end.
+const EMPTY: u32 = 0;
+/// The feeder's.
+const FILLING: u32 = 1;
+/// The loop's, to be asked for.
+const FULL: u32 = 2;
+/// The kernel's, or nobody's.
+const TAKEN: u32 = 3;
+
+impl Memory {
+    /// The slot's bytes.
+    fn slot(&self, slot: usize, bytes: u32) -> *mut u8 {
+        let at = slot * bytes as usize;
+        assert!(at + bytes as usize <= MEMORY_BYTES, "a request outside of the memory");
+        self.map.as_mut_ptr().wrapping_add(at)
+    }
+}
+
+/// Fills what a bare loop is to write, as a publisher does: message by message, on another core.
+pub(super) struct Feeder {
+    memory: Arc<Memory>,
+    message: [u8; MESSAGE_BYTES],
+}
+
+impl Feeder {
+    /// Fills each slot that is empty.
+    pub(super) fn feed(&mut self) {
+        for (number, Slot(owner)) in self.memory.slots.iter().enumerate() {
+            // Pairs with both stores of `EMPTY`: the kernel has read what was in it, and has so many
+            // bytes.
+            let taken =
+                owner.compare_exchange(EMPTY, FILLING, Ordering::Acquire, Ordering::Relaxed);
+            if taken.is_err() {
+                continue;
+            }
+            let bytes = self.memory.fed_bytes.load(Ordering::Relaxed);
+            let slot = self.memory.slot(number, bytes);
+            for at in (0..bytes as usize).step_by(MESSAGE_BYTES) {
+                self.message[..8].copy_from_slice(&at.to_ne_bytes());
+                let length = MESSAGE_BYTES.min(bytes as usize - at);
+                let to = slot.wrapping_add(at);
+                // SAFETY: a part of the slot, which lies inside of a mapping that is never unmapped, and
+                // which is the feeder's alone until it is `FULL`.
+                unsafe { to.copy_from(self.message.as_ptr(), length) };
+            }
+            // Pairs with the loads in `take` and `rest`: what it holds is there.
+            owner.store(FULL, Ordering::Release);
+        }
+    }
 }
 
 impl Direct {
@@ -121,7 +192,17 @@ impl Direct {
             state ^= state << 17;
             word.copy_from_slice(&state.to_le_bytes());
         }
-        Ok(Self { ring, memory: ManuallyDrop::new(memory.into()), open: 0, is_broken: false })
+        let memory = Memory {
+            map: ManuallyDrop::new(memory.into()),
+            fed_bytes: AtomicU32::new(0),
+            slots: std::array::from_fn(|_| Slot(AtomicU32::new(TAKEN))),
+        };
+        Ok(Self { ring, memory: Arc::new(memory), open: 0, is_broken: false })
+    }
+
+    /// Who fills what is written, where the work says so; on another core meanwhile.
+    pub(super) fn feeder(&self) -> Feeder {
+        Feeder { memory: Arc::clone(&self.memory), message: [0x5A; MESSAGE_BYTES] }
     }
 
     /// Does `work` to all of `spans`, as far as they hold whole requests. Returns how long that took;
@@ -137,6 +218,7 @@ impl Direct {
     ) -> Result<Duration> {
         let streamed = self.try_stream(work, spans, request);
         let drained = self.drain();
+        self.rest();
         streamed
             .and_then(|elapsed| drained.map(|()| elapsed))
             .with_context(|| format!("cannot {}", work.verb()))
@@ -199,17 +281,36 @@ impl Direct {
         let mut places = left.clone().into_iter().enumerate().flat_map(|(span, requests)| {
             (0..requests).map(move |request| (span, request * u64::from(bytes)))
         });
-        let mut free: Vec<u32> = (0..depth).collect();
-        let mut done = 0;
+        let mut next = places.next();
+        let (slots, over) = match work.is_fed() {
+            true => (SLOTS_FED.max(depth), EMPTY),
+            false => (depth, FULL),
+        };
+        let slots = slots as usize;
+        self.memory.fed_bytes.store(bytes, Ordering::Relaxed);
         let start = Instant::now();
+        for Slot(owner) in &self.memory.slots[..slots] {
+            // Pairs with the load in `feed`: of these bytes is the slot.
+            owner.store(over, Ordering::Release);
+        }
+        let mut done = 0;
+        let mut under_way = 0;
         let mut elapsed = Duration::ZERO;
         while done < total {
-            while let Some(slot) = free.pop() {
-                let Some((span, at)) = places.next() else { break };
+            while let Some((span, at)) = next
+                && under_way < depth
+                && let Some(slot) = self.take(slots)
+            {
                 let number = (span as u64) << 32 | u64::from(slot);
                 self.transfer(work, spans[span].file, at, slot, bytes, number);
+                under_way += 1;
+                next = places.next();
+                if work.is_fed() {
+                    // The disk works while the next slot is looked at.
+                    self.submit()?;
+                }
             }
-            self.wait()?;
+            self.submit()?;
             while let Some(entry) = self.reap()? {
                 if entry.user_data() == FLUSH {
                     continue;
@@ -218,7 +319,9 @@ impl Direct {
                     return Err(io::Error::other("the disk took or gave less than was asked for"));
                 }
                 let (span, slot) = ((entry.user_data() >> 32) as usize, entry.user_data() as u32);
-                free.push(slot);
+                // Pairs with the load in `feed`: the kernel has read what was in it.
+                self.memory.slots[slot as usize].0.store(over, Ordering::Release);
+                under_way -= 1;
                 left[span] -= 1;
                 done += 1;
                 elapsed = start.elapsed();
@@ -226,6 +329,7 @@ impl Direct {
                     self.flush(spans[span].file);
                 }
             }
+            spin_loop();
         }
         Ok(elapsed)
     }
@@ -253,13 +357,11 @@ impl Direct {
 
     /// Stages a request about part `slot` of the memory.
     fn transfer(&mut self, work: Work, file: &File, at: u64, slot: u32, bytes: u32, number: u64) {
-        let memory_at = slot as usize * bytes as usize;
-        assert!(memory_at + bytes as usize <= MEMORY_BYTES, "a request outside of the memory");
-        let address = self.memory.as_mut_ptr().wrapping_add(memory_at);
-        if work == Work::CheckWriteAndFlush {
+        let address = self.memory.slot(slot as usize, bytes);
+        if work.is_fed() || work == Work::CheckWriteAndFlush {
             // SAFETY: inside of the mapping, as was asserted, which was filled when it was made. Nobody
-            // writes to it: a request reads into it only where the work is to read, and between two
-            // works none is under way.
+            // writes to it: the slot was taken, so the feeder does not, and a request reads into it
+            // only where the work is to read; between two works none is under way.
             let written = unsafe { slice::from_raw_parts(address, bytes as usize) };
             black_box(crc32c::crc32c(written));
         }
@@ -286,8 +388,37 @@ impl Direct {
         unsafe { self.ring.submission().push(entry) }.expect("more room than requests");
     }
 
+    /// Takes a slot that is full.
+    fn take(&self, slots: usize) -> Option<u32> {
+        // Pairs with the store of `FULL` by the feeder: what it holds is there.
+        let is_full = |Slot(owner): &Slot| owner.load(Ordering::Acquire) == FULL;
+        let slot = self.memory.slots[..slots].iter().position(is_full)?;
+        self.memory.slots[slot].0.store(TAKEN, Ordering::Relaxed);
+        Some(slot as u32)
+    }
+
+    /// Nothing is fed any more: waits for what is filled right now.
+    fn rest(&self) {
+        for Slot(owner) in &self.memory.slots {
+            let take = |owner| (owner != FILLING).then_some(TAKEN);
+            // Pairs with the store of `FULL`: nobody writes there any more.
+            while owner.fetch_update(Ordering::Acquire, Ordering::Acquire, take).is_err() {
+                spin_loop();
+            }
+        }
+    }
+
     /// Gives the kernel what is staged, and waits until something is over.
     fn wait(&mut self) -> io::Result<()> {
+        self.submit()?;
+        while self.ring.completion().is_empty() {
+            spin_loop();
+        }
+        Ok(())
+    }
+
+    /// Gives the kernel what is staged.
+    fn submit(&mut self) -> io::Result<()> {
         while !self.ring.submission().is_empty() {
             match self.ring.submit() {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
@@ -296,9 +427,6 @@ impl Direct {
                 }
                 _ => {}
             }
-        }
-        while self.ring.completion().is_empty() {
-            spin_loop();
         }
         Ok(())
     }
@@ -329,24 +457,28 @@ impl Work {
     fn verb(self) -> &'static str {
         match self {
             Self::Read => "read",
-            Self::Write | Self::WriteAndFlush | Self::CheckWriteAndFlush => "write",
+            _ => "write",
         }
     }
 
+    fn is_fed(self) -> bool {
+        self == Self::FeedCheckWriteAndFlush
+    }
+
     fn flushes(self) -> bool {
-        matches!(self, Self::WriteAndFlush | Self::CheckWriteAndFlush)
+        !matches!(self, Self::Read | Self::Write)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{env, fs};
+    use std::{env, fs, thread};
 
     use super::*;
     use crate::bench::disk::place::Place;
 
     #[test]
-    fn what_is_written_is_on_the_file_and_a_short_file_is_an_error() {
+    fn what_is_written_or_fed_is_on_the_file_and_a_short_file_is_an_error() {
         let place = Place::create(&env::temp_dir()).unwrap();
         let mut direct = Direct::new(Pages::Small).unwrap();
         let bytes = 1 << 20;
@@ -362,5 +494,22 @@ mod tests {
         direct.stream(Work::Read, &span(2 * bytes), request).unwrap_err();
         direct.stream(Work::Read, &span(bytes), request).unwrap();
         assert_eq!(direct.open, 0);
+
+        let mut feeder = direct.feeder();
+        feeder.feed();
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                direct.stream(Work::FeedCheckWriteAndFlush, &span(bytes), request).unwrap();
+            });
+            while !writer.is_finished() {
+                feeder.feed();
+            }
+        });
+        let written = fs::read(place.path().join("file")).unwrap();
+        assert_eq!(written.len() as u64, bytes);
+        let is_fed = |message: &[u8]| message[8..].iter().all(|byte| *byte == 0x5A);
+        assert!(written.chunks(MESSAGE_BYTES).all(is_fed));
+        let is_taken = |Slot(owner): &Slot| owner.load(Ordering::Relaxed) == TAKEN;
+        assert!(direct.memory.slots.iter().all(is_taken));
     }
 }

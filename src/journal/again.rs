@@ -8,16 +8,17 @@
 #![forbid(unsafe_code)]
 
 use crate::journal::disk::{Disk, PAGE_BYTES, Part};
-use crate::journal::recovery::{Recovered, RecoveryError, recover};
+use crate::journal::recovery::{Recovered, RecoveryError, Run, recover};
+use crate::journal::remains::{clear_behind, clear_doubled};
 use crate::journal::seal::write;
 use crate::log::block::{BLOCK_BYTES, LogId, block_of, block_start};
-use crate::log::segment::{BlockBuffer, Sound, Verdict};
+use crate::log::segment::{BlockBuffer, Verdict};
 
 /// Blocks that are written together at most.
 const BLOCKS: u64 = 16;
 
-/// Finds the end of the journal of log `log_id`, and makes everything before it durable, so that it can
-/// be added to.
+/// Finds the end of the journal of log `log_id`, and makes everything before it durable, and nothing
+/// behind it be there, so that it can be added to.
 pub(crate) fn recover_to_go_on<D: Disk>(
     disk: &mut D,
     log_id: LogId,
@@ -25,6 +26,12 @@ pub(crate) fn recover_to_go_on<D: Disk>(
     let mut recovered = recover(disk, log_id)?;
     settle_names(disk, &recovered.strays)?;
     write_again(disk, log_id, &mut recovered)?;
+    clear_behind(disk, log_id, &recovered)
+        .and_then(|()| {
+            let open = recovered.runs.iter().map(|run| (run.segment.clone(), run.first));
+            clear_doubled(disk, log_id, &open.collect::<Vec<_>>())
+        })
+        .map_err(|source| RecoveryError::Io { position: recovered.durable.position, source })?;
     Ok(recovered)
 }
 
@@ -33,47 +40,41 @@ fn write_again<D: Disk>(
     log_id: LogId,
     recovered: &mut Recovered<D::Segment>,
 ) -> Result<(), RecoveryError> {
-    let Recovered { last: Some(last), durable, segments, .. } = recovered else { return Ok(()) };
+    let Recovered { last: Some(last), durable, runs, .. } = recovered else { return Ok(()) };
     let end = last.end();
     let io = |position| move |source| RecoveryError::Io { position, source };
     let mut buffer = BlockBuffer::new(BLOCKS).map_err(io(durable.position))?;
     // The last block at least: what it says of the others may not be durable.
-    let mut number = block_of(durable.position).min(last.number).max(segments[0].1);
-    while block_start(number) < end.position {
-        let at = segments.partition_point(|(_, first)| *first <= number) - 1;
-        let (segment, first) = &segments[at];
-        let next = segments.get(at + 1).map_or(u64::MAX, |(_, next)| *next);
-        let limit = next.min(number + buffer.blocks_behind(number));
-        let (from, (memory, place)) = (number, buffer.place(number));
-        let mut part = Part { memory: memory.clone(), at: place, bytes: 0 };
-        while number < limit && block_start(number) < end.position {
-            let position = block_start(number);
-            let used = (end.position - position).min(BLOCK_BYTES);
-            let at = block_start(number - first);
-            let block =
-                Part { memory: part.memory.clone(), at: place + part.bytes, bytes: BLOCK_BYTES };
-            disk.read(segment, at, &block).map_err(io(position))?;
-            let verdict = buffer.examine(number, log_id);
-            if !matches!(verdict, Verdict::Sound(Sound { checkpoint, .. }) if checkpoint.used_bytes == used)
-            {
-                if part.bytes > 0 || next < u64::MAX {
-                    break;
+    let begin = block_of(durable.position).min(last.number);
+    for Run { segment, first, blocks } in &*runs {
+        let mut number = blocks.start.max(begin);
+        while number < blocks.end {
+            let limit = blocks.end.min(number + buffer.blocks_behind(number));
+            let (from, (memory, place)) = (number, buffer.place(number));
+            let mut part = Part { memory: memory.clone(), at: place, bytes: 0 };
+            while number < limit {
+                let (position, at) = (block_start(number), place + part.bytes);
+                let used = (end.position - position).min(BLOCK_BYTES);
+                let block = Part { at, bytes: BLOCK_BYTES, ..part.clone() };
+                disk.read(segment, block_start(number - first), &block).map_err(io(position))?;
+                match buffer.examine(number, log_id) {
+                    Verdict::Sound(sound) if sound.checkpoint.used_bytes == used => {}
+                    _ => {
+                        let what = "it is not what it was a moment ago";
+                        let durable = durable.position;
+                        return Err(RecoveryError::Damaged { position, durable, what });
+                    }
                 }
-                let what = "it is not what it was a moment ago";
-                return Err(RecoveryError::Damaged { position, durable: durable.position, what });
+                part.bytes += used.next_multiple_of(PAGE_BYTES);
+                number += 1;
             }
-            part.bytes += used.next_multiple_of(PAGE_BYTES);
-            number += 1;
+            write(disk, segment, block_start(from - first), &part)
+                .map_err(io(block_start(from)))?;
         }
-        if number == from {
-            // The log goes on there: the ring went past what is between.
-            number = next;
-        }
-        write(disk, segment, block_start(from - first), &part).map_err(io(block_start(from)))?;
     }
-    for (segment, first) in segments {
+    for Run { segment, blocks, .. } in &*runs {
         disk.flush(0, segment);
-        disk.finish().and_then(|over| over.result).map_err(io(block_start(*first)))?;
+        disk.finish().and_then(|over| over.result).map_err(io(block_start(blocks.start)))?;
     }
     *durable = end;
     Ok(())

@@ -6,6 +6,7 @@ use std::io;
 
 use crate::journal::disk::{PAGE_BYTES, Part, SegmentReader, open_to_read, segments};
 use crate::journal::recovery::is_marred;
+use crate::journal::stage::WINDOW_BLOCKS;
 use crate::log::block::{BLOCK_BYTES, BlockHeader, LogId, block_start};
 use crate::log::segment::{BlockBuffer, Checkpoint, Verdict};
 use crate::shm::dir::Dir;
@@ -215,6 +216,12 @@ impl Blocks {
         }
     }
 
+    /// Whether block `number`, which is missing though others follow it, may be on its way to the disk: a
+    /// journal writes its segment, and has written nothing that it begins only when that is over.
+    pub(crate) fn is_on_its_way(&mut self, number: u64) -> io::Result<bool> {
+        Ok(self.is_written(number)? && self.next_behind(number + WINDOW_BLOCKS - 1)?.is_none())
+    }
+
     /// The next block behind `number` that is there and can be read.
     pub(crate) fn next_behind(&mut self, number: u64) -> io::Result<Option<u64>> {
         // Segments may have been removed meanwhile, which would be looked for block by block.
@@ -316,6 +323,7 @@ impl Blocks {
             None => Ok(None),
             // It will be there.
             Some(first) if first >= end || self.header(first)?.is_some() => Ok(Some(first)),
+            Some(first) if self.is_on_its_way(first)? => Ok(Some(first)),
             Some(first) => self.next_behind(first),
         }
     }

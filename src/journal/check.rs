@@ -12,10 +12,9 @@ use thiserror::Error;
 use zerocopy::IntoBytes;
 
 use crate::journal::blocks::Blocks;
-use crate::journal::seal::jump_of;
 use crate::journal::stage::WINDOW_BLOCKS;
 use crate::log::block::{BLOCK_BYTES, BlockHeader, LogId, block_of, block_start};
-use crate::log::frame::{CommitWord, HEADER_BYTES, Kind};
+use crate::log::frame::{CommitWord, HEADER_BYTES, Kind, jump_of};
 use crate::log::ring::Lines;
 use crate::log::segment::{BlockBuffer, Checkpoint, Sound, Verdict};
 use crate::log::walk::{Damaged, Tail};
@@ -195,12 +194,17 @@ impl Checker {
         }
         self.number = number + 1;
         if let Some(block) = block {
-            if let Some(jump) = block.jump.filter(|jump| fault.is_none() && *jump > number) {
-                self.number = jump;
-            }
-            let is_next = fault.is_none() && self.number == number + 1;
             let (offset, epoch) = (block.tail.resume.offset, block.header.epoch);
-            self.before = Some(Before { next: is_next.then_some(self.number), offset, epoch });
+            let next = fault.is_none().then_some(self.number);
+            self.before = Some(Before { next, offset, epoch });
+            if let Some(jump) = block.jump.filter(|jump| fault.is_none() && *jump > number)
+                // Where the journal was left behind once more, before it wrote anything there, the next
+                // block says so.
+                && (jump == self.number || self.check(self.number).is_err())
+            {
+                self.number = jump;
+                self.before = Some(Before { next: None, offset, epoch });
+            }
         }
         let meaning = match is_under_way {
             _ if is_durable || is_marred => Meaning::Damage,

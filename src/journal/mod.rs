@@ -41,6 +41,7 @@ mod inspect;
 mod pace;
 mod recorder;
 mod recovery;
+mod remains;
 mod replay;
 mod requests;
 mod restore;

@@ -10,16 +10,16 @@
 //! hold: then nothing in it was ever acknowledged.
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
 use std::{fmt, io};
 
 use thiserror::Error;
 use zerocopy::IntoBytes;
 
 use crate::journal::disk::{Disk, PAGE_BYTES, Part};
-use crate::journal::seal::{JUMP_BYTES, jump_of};
 use crate::journal::tap::Place;
 use crate::log::block::{BLOCK_BYTES, BLOCK_HEADER_BYTES, LogId, block_of, block_start};
-use crate::log::frame::{CommitWord, HEADER_BYTES, Kind};
+use crate::log::frame::{CommitWord, HEADER_BYTES, JUMP_BYTES, Kind, jump_of};
 use crate::log::memory::WORD_BYTES;
 use crate::log::segment::{BlockBuffer, Checkpoint, Line, SLOT_BYTES, SLOTS_AT, Sound, Verdict};
 use crate::log::walk::Tail;
@@ -40,13 +40,21 @@ pub(crate) struct Recovered<S> {
     pub(crate) sequence: u64,
     /// What checkpoints speak of and is not there.
     pub(crate) cut: Option<Cut>,
-    /// The segments that the log lies in from the durable position on, with their first blocks. The
-    /// last one has the last block.
-    pub(crate) segments: Vec<(S, u64)>,
+    /// Where the log lies from the durable position on. The last run ends with the last block.
+    pub(crate) runs: Vec<Run<S>>,
     /// First blocks of segments behind these. Nothing in them belongs to the log.
     pub(crate) strays: Vec<u64>,
     /// Has the last block.
     pub(crate) buffer: BlockBuffer,
+}
+
+/// Neighbouring blocks of one segment.
+#[derive(Debug)]
+pub(crate) struct Run<S> {
+    pub(crate) segment: S,
+    /// The segment's first block.
+    pub(crate) first: u64,
+    pub(crate) blocks: Range<u64>,
 }
 
 /// The last block of a journal.
@@ -61,8 +69,7 @@ pub(crate) struct Last<S> {
     pub(crate) epoch: u64,
     /// A newer checkpoint of it does not hold.
     pub(crate) is_cut: bool,
-    /// The block in which the log goes on, where the ring went past the next one; `None` once it was
-    /// looked for there.
+    /// The block in which the log goes on, behind messages that the ring went past. It may not be there yet.
     pub(crate) jump: Option<u64>,
 }
 
@@ -121,26 +128,26 @@ pub(crate) fn recover<D: Disk>(
     let Newest { durable, sequence, mut claimed } = files.newest()?;
     let mut known = Place { position: durable, offset: 0 };
     let mut last: Option<Last<D::Segment>> = None;
-    let mut segments: Vec<(D::Segment, u64)> = Vec::new();
+    let mut runs: Vec<Run<D::Segment>> = Vec::new();
     let oldest = files.segments.first().map_or(0, |(first, _)| *first);
     let mut number = block_of(durable.saturating_sub(1)).max(oldest);
     loop {
-        let read = files.read(number, segments.last().map(|(_, first)| *first))?;
+        let read = files.read(number, runs.last().map(|run| run.first))?;
         let (position, end) = (block_start(number), block_start(number + 1));
         if read.is_marred {
             claimed = claimed.max(end);
         }
         let block = match files.follow(number, read.found, last.as_ref(), &mut known) {
             Ok(block) => block,
-            Err(what) => match last.as_mut().and_then(|last| last.jump.take()) {
-                Some(jump) => {
+            Err(what) => match last.as_ref().and_then(|last| last.jump) {
+                Some(jump) if jump > number => {
                     number = jump;
                     continue;
                 }
-                None if position < durable => {
+                _ if position < durable => {
                     return Err(RecoveryError::Damaged { position, durable, what });
                 }
-                None => break,
+                _ => break,
             },
         };
         let is_end = block.is_cut || block.end().position < end;
@@ -148,8 +155,14 @@ pub(crate) fn recover<D: Disk>(
             let what = "the newest of its checkpoints does not hold";
             return Err(RecoveryError::Damaged { position, durable, what });
         }
-        if segments.last().is_none_or(|(_, first)| *first != block.first) {
-            segments.push((block.segment.clone(), block.first));
+        match runs.last_mut() {
+            Some(run) if (run.first, run.blocks.end) == (block.first, number) => {
+                run.blocks.end += 1;
+            }
+            _ => {
+                let (segment, blocks) = (block.segment.clone(), number..number + 1);
+                runs.push(Run { segment, first: block.first, blocks });
+            }
         }
         last = Some(block);
         if is_end {
@@ -164,12 +177,12 @@ pub(crate) fn recover<D: Disk>(
     let end = last.as_ref().map_or(known, Last::end);
     let cut = (claimed > end.position).then_some(Cut { from: end, to: claimed });
     let firsts = files.segments.iter().map(|(first, _)| *first);
-    let strays = match segments.last() {
-        Some((_, last)) => firsts.filter(|first| first > last).collect(),
+    let strays = match runs.last() {
+        Some(last) => firsts.filter(|first| *first > last.first).collect(),
         None => firsts.collect(),
     };
     let buffer = files.buffer;
-    Ok(Recovered { last, durable: known, sequence, cut, segments, strays, buffer })
+    Ok(Recovered { last, durable: known, sequence, cut, runs, strays, buffer })
 }
 
 /// What the checkpoints say, taken together.
@@ -296,8 +309,9 @@ impl<'a, D: Disk> Files<'a, D> {
         if let Some(before) = before {
             let due = before.end().offset;
             // Behind what the ring went past, messages may be missing.
-            let is_due = header.first_offset == due
-                || (number > before.number + 1 && header.first_offset > due);
+            let is_behind_jump = number > before.number + 1 || before.jump == Some(number);
+            let is_due =
+                header.first_offset == due || (is_behind_jump && header.first_offset > due);
             if !is_due || header.epoch < before.epoch {
                 return Err("it does not follow the block before");
             }

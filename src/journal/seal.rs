@@ -14,23 +14,9 @@ use crate::journal::stage::{Mark, Stage};
 use crate::log::block::{
     BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockHeader, LogId, block_of, block_start,
 };
-use crate::log::frame::{CommitWord, HEADER_BYTES, Kind, span};
-use crate::log::memory::Memory;
+use crate::log::frame::{CommitWord, HEADER_BYTES, JUMP, JUMP_BYTES, Kind, span};
 use crate::log::segment::BlockBuffer;
 use crate::log::walk::Tail;
-
-/// Begins the payload of a control frame that says where the log goes on: its position follows.
-pub(crate) const JUMP: u64 = u64::from_le_bytes(*b"TICKJUMP");
-
-/// Bytes of that payload.
-pub(crate) const JUMP_BYTES: u64 = 16;
-
-/// The position that a control frame of a journal says.
-pub(crate) fn jump_of(payload: &[u8]) -> Option<u64> {
-    let (magic, position) = payload.split_first_chunk()?;
-    let position = u64::from_le_bytes(position.try_into().ok()?);
-    (*magic == JUMP.to_le_bytes()).then_some(position)
-}
 
 /// Where the log goes on behind the block that is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +27,7 @@ pub(crate) enum Then {
     At(u64),
 }
 
-/// Closes the last block and makes that durable: then the log ends at a block's edge. Nothing that lies
-/// behind can be taken for a part of it.
+/// Closes the last block and makes that durable: then the log ends at a block's edge.
 pub(crate) fn seal<D: Disk>(
     disk: &mut D,
     log_id: LogId,
@@ -68,11 +53,6 @@ pub(crate) fn seal<D: Disk>(
     let origin = block_start(last.number - last.first);
     for (at, part) in pieces {
         write(disk, &last.segment, origin + at, &part)?;
-    }
-    if last.number + 1 < last.first + disk.segment_blocks() {
-        let memory = Memory::pages(PAGE_BYTES)?;
-        let page = Part { memory, at: 0, bytes: PAGE_BYTES };
-        write(disk, &last.segment, origin + BLOCK_BYTES, &page)?;
     }
     disk.flush(0, &last.segment);
     disk.finish()?.result?;

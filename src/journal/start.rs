@@ -16,6 +16,7 @@ use crate::journal::writer::{Begin, SyncPolicy, Writer};
 use crate::log::block::{LogId, block_of};
 use crate::log::pages::Pages;
 use crate::log::ring::Ring;
+use crate::log::seek;
 use crate::log::walk::Damaged;
 
 /// Why a journal cannot be begun or gone on with.
@@ -48,20 +49,41 @@ pub(crate) fn start<D: Disk>(
     let end = recovered.last.as_ref().map(Last::end);
     // What others say may not be durable: of a block that does not count, it may be lost.
     let told = recovered.last.as_ref().map_or(0, |last| last.checkpoint.durable);
-    let resumed = end.map(|end| Tap::resume(ring.clone(), pages, end)).transpose()?.flatten();
+    let has_jumped = recovered.last.as_ref().is_some_and(|last| last.jump.is_some());
+    let base = seek::base(&pages.publisher)?.position;
+    let resumed = match end {
+        // A journal before this one has said that the log goes on elsewhere in this ring, and did not come
+        // to that: what is missing may not be counted yet.
+        Some(end) if has_jumped && end.position != base => None,
+        Some(end) => Tap::resume(ring.clone(), pages, end)?,
+        None => None,
+    };
     let (tap, begin) = match resumed {
         None => {
             let tap = Tap::begin(ring, pages)?;
             let from = tap.committed();
+            // Where it is left behind already, that is looked at once more.
+            let whole = tap.next_beginning().unwrap_or(from.offset);
             let mut durable = from;
             if let Some(end) = end {
                 durable = go_past(&mut disk, log_id, &mut recovered, end, from)?;
-                status.add_lost(end.offset, from.offset);
+                if whole > end.offset {
+                    log::error!(
+                        "the ring went on without the journal: messages {} to {} are not in it",
+                        end.offset,
+                        whole - 1
+                    );
+                }
+                status.add_lost(end.offset, whole);
             } else {
-                status.set_missing(0, from.offset);
+                status.set_missing(0, whole);
             }
-            let sequence = recovered.sequence;
-            (tap, Begin { segment: None, end: from, durable, told, sequence })
+            let Recovered { last, sequence, .. } = &recovered;
+            let limit = |last: &Last<_>| last.first + disk.segment_blocks();
+            // Where there is room the blocks that are missing stay blank.
+            let last = last.as_ref().filter(|last| block_of(from.position) < limit(last));
+            let segment = last.map(|last| (last.segment.clone(), last.first));
+            (tap, Begin { segment, end: from, durable, told, sequence: *sequence })
         }
         Some(tap) => {
             let Recovered { last, durable, sequence, buffer, .. } = &recovered;
@@ -89,15 +111,12 @@ fn go_past<D: Disk>(
     from: Place,
 ) -> Result<Place, StartError> {
     let number = block_of(from.position);
+    let says_so = recovered.last.as_ref().is_some_and(|last| last.jump == Some(number));
+    if says_so && from.offset >= end.offset {
+        return Ok(recovered.durable);
+    }
     if number <= block_of(end.position) || from.offset < end.offset {
         return Err(StartError::Missed { offset: end.offset });
-    }
-    if from.offset > end.offset {
-        log::error!(
-            "the ring went on without the journal: messages {} to {} are not in it",
-            end.offset,
-            from.offset - 1
-        );
     }
     seal(disk, log_id, recovered, Then::At(number))
         .map_err(|source| RecoveryError::Io { position: end.position, source })?;

@@ -46,13 +46,14 @@ impl Tap {
     ///
     /// The caller holds the journal's lock, and `pages.journal` is writable.
     pub(crate) fn begin(ring: Ring, pages: &Pages) -> Result<Tap, Damaged> {
+        let base = seek::base(&pages.publisher)?;
         let adopted =
             Seat::adopt(pages.clone(), pages.journal.clone(), JOURNAL_SLOT, ring.bytes_len());
         if let Some(seat) = adopted {
             let number = block_of(pages.journal.load(pages::cursor::POSITION, Ordering::Relaxed));
             let header = ring.header(number);
-            if header.is_some() || number == 0 {
-                let offset = header.map_or(0, |header| header.first_offset);
+            if header.is_some() || number == block_of(base.position) {
+                let offset = header.map_or(base.offset, |header| header.first_offset);
                 return Ok(Tap { ring, seat, tail: Tail::before_block(number, offset), epoch: 0 });
             }
         }
@@ -61,13 +62,13 @@ impl Tap {
             let (newest, reserved) = seek::newest_live(&ring, &pages.publisher)?;
             let number = newest.and_then(|_| seek::earliest(&ring, reserved));
             let number = match (newest, number) {
-                (None, _) => 0,
+                (None, _) => block_of(base.position),
                 (Some(_), Some(number)) => number,
                 // The publisher was faster than the look.
                 (Some(_), None) => continue,
             };
             if seat.join(block_start(number)).is_ok() {
-                let offset = ring.header(number).map_or(0, |header| header.first_offset);
+                let offset = ring.header(number).map_or(base.offset, |header| header.first_offset);
                 let tail = Tail::before_block(number, offset);
                 return Ok(Tap { ring, seat, tail, epoch: 0 });
             }
@@ -229,6 +230,29 @@ impl Tap {
             _ => self.tail.resume.offset,
         };
         Place { position, offset }
+    }
+
+    /// Offset of the first message that begins at the committed end or behind it, or of what comes next
+    /// there: of a message that goes on from before, the beginning may be missing.
+    pub(crate) fn next_beginning(&self) -> Result<u64, Stop> {
+        let Place { position, offset } = self.committed();
+        let (mut number, mut offset) = (block_of(position), offset);
+        while let Some(header) = self.ring.header(number) {
+            let mut tail = Tail::at_block(number, &header);
+            let mut beginning = None;
+            let walked = tail.advance(self.ring.lines(), u64::MAX, |_, offset| {
+                beginning = Some(offset);
+                false
+            });
+            walked.map_err(|damaged| self.stop(damaged))?;
+            if beginning.is_some() || !tail.train_open {
+                return Ok(beginning.unwrap_or(tail.resume.offset));
+            }
+            // It is taken for lost unless it is seen to be given up.
+            offset = tail.resume.offset + 1;
+            number += 1;
+        }
+        Ok(offset)
     }
 
     /// The ring, of which everything from the cursor's block to the committed end stays as it is.

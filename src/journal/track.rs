@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::journal::ahead::ReadAhead;
 use crate::journal::blocks::Blocks;
-use crate::journal::seal::jump_of;
 use crate::log::block::{BLOCK_BYTES, block_of, block_start, is_edge};
 use crate::log::copy::Stall;
 use crate::log::lane::StartAt;
@@ -24,9 +23,9 @@ const LOAD_BLOCKS: u64 = 4;
 /// After so many loads, one behind the other, threads load what follows.
 const LOADS_BEFORE_AHEAD: u32 = 2;
 
-/// How often a block that seems to be cut off, though others follow it, is looked at again: it may just
-/// be on its way to the disk.
-const LOOKS_AGAIN: u32 = 50;
+/// How often a block that is missing, though others follow it, is looked for again where it may just be on
+/// its way to the disk.
+const LOOKS_AGAIN: u32 = 1_000;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
 
 /// Loads what a reader comes to.
@@ -35,9 +34,6 @@ pub(crate) struct Loader {
     blocks: Blocks,
     /// Parts of the log that could not be read.
     holes: u64,
-    /// The block that the log was said to go on with last. It is not there if the ring went past the journal
-    /// once more before that was written: then the log goes on further on.
-    jumped_to: Option<u64>,
     ahead: Ahead,
 }
 
@@ -53,7 +49,7 @@ enum Ahead {
 
 impl Loader {
     pub(crate) fn new(blocks: Blocks) -> Loader {
-        Loader { blocks, holes: 0, jumped_to: None, ahead: Ahead::Never }
+        Loader { blocks, holes: 0, ahead: Ahead::Never }
     }
 
     /// Room for what is loaded.
@@ -78,6 +74,8 @@ impl Loader {
         };
         let due = match start_at {
             StartAt::Offset(offset) => Some(offset),
+            // The log begins here: what cannot be read is lost.
+            StartAt::Earliest if blocks.first() == Some(0) => Some(0),
             _ => None,
         };
         Ok(found.map(|number| Start {
@@ -88,33 +86,72 @@ impl Loader {
         }))
     }
 
-    /// Loads what `reader`, which has nothing left, comes to next, as far as it lies before `limit`.
+    /// Loads what `reader`, which has nothing left, comes to next, as far as it lies before `limit`: all that
+    /// lies there was written. Without a limit something may be on its way to the disk, and waits for that.
     /// False at the end of what is there.
     pub(crate) fn load(&mut self, reader: &mut Reader, limit: u64) -> io::Result<bool> {
+        if let Some(jump) = reader.take_jump() {
+            self.jump(reader, jump);
+        }
         let position = reader.position();
         if position >= limit {
             return Ok(false);
         }
-        if !is_edge(position) {
-            return self.load_rest(reader, position);
-        }
         let number = block_of(position);
-        if let Ahead::Threads(ahead) = &mut self.ahead
+        if is_edge(position)
+            && let Ahead::Threads(ahead) = &mut self.ahead
             && ahead.exchange(number, |buffer| reader.exchange_buffer(buffer))
         {
             return Ok(true);
         }
-        let count = LOAD_BLOCKS.min(block_of(limit - 1) + 1 - number);
-        match self.load_at(reader, number, count) {
-            Ok((sound @ 1.., _)) => {
-                self.load_ahead(number + sound);
+        let mut looks_left = LOOKS_AGAIN;
+        let mut is_settled = limit < u64::MAX;
+        loop {
+            let loaded = if is_edge(position) {
+                self.load_blocks(reader, number, limit)
+            } else {
+                self.load_rest(reader, position)
+            };
+            if let Ok(true) = loaded {
                 return Ok(true);
             }
-            Ok((_, Verdict::Damaged)) => log::error!("block {number} is damaged"),
-            Ok(_) => {}
-            Err(error) => log::error!("block {number} cannot be read: {error}"),
+            if self.blocks.next_behind(number)?.is_none() {
+                return Ok(false);
+            }
+            if is_settled {
+                match loaded {
+                    Err(error) => log::error!("block {number} cannot be read: {error}"),
+                    Ok(_) => log::error!("the log is damaged behind position {position}"),
+                }
+                return self.skip(reader, number);
+            }
+            if looks_left > 0 && self.blocks.is_on_its_way(number)? {
+                looks_left -= 1;
+                thread::sleep(LOOK_AGAIN_AFTER);
+            } else {
+                // It may have come just now.
+                is_settled = true;
+            }
         }
-        self.skip(reader, number)
+    }
+
+    /// Goes on where the log says that it does, further on: unless the ring went past the journal once more
+    /// before that was written. Then the next block says so.
+    fn jump(&mut self, reader: &mut Reader, jump: u64) {
+        let next = block_of(reader.position());
+        if jump > next && !matches!(self.blocks.header(next), Ok(Some(_))) {
+            reader.restart(jump);
+        }
+    }
+
+    /// Loads block `number` and what follows it. False where that cannot be believed.
+    fn load_blocks(&mut self, reader: &mut Reader, number: u64, limit: u64) -> io::Result<bool> {
+        let count = LOAD_BLOCKS.min(block_of(limit - 1) + 1 - number);
+        let (sound, _) = self.load_at(reader, number, count)?;
+        if sound > 0 {
+            self.load_ahead(number + sound);
+        }
+        Ok(sound > 0)
     }
 
     /// Has block `number` and what follows it loaded.
@@ -139,41 +176,22 @@ impl Loader {
     /// Goes on with the next block behind `number` that can be read. False when there is none.
     pub(crate) fn skip(&mut self, reader: &mut Reader, number: u64) -> io::Result<bool> {
         let Some(next) = self.blocks.next_behind(number)? else { return Ok(false) };
-        if self.jumped_to != Some(number) {
-            self.holes += 1;
-        }
+        self.holes += 1;
         reader.restart(next);
         Ok(true)
     }
 
-    /// Loads more of a block that was not full when it was loaded.
+    /// Loads more of a block that was not full when it was loaded. False where there is no more.
     fn load_rest(&mut self, reader: &mut Reader, position: u64) -> io::Result<bool> {
         let number = block_of(position);
-        for look in 0..=LOOKS_AGAIN {
-            let used = match self.load_at(reader, number, 1) {
-                Ok((_, Verdict::Sound(sound))) => block_start(number) + sound.checkpoint.used_bytes,
-                unsound => {
-                    if let Err(error) = unsound {
-                        log::error!("block {number} cannot be read: {error}");
-                    }
-                    if let Some(buffer) = reader.buffer() {
-                        buffer.clear_behind(position);
-                    }
-                    position
-                }
-            };
-            if used > position {
-                return Ok(true);
-            }
-            if self.blocks.next_behind(number)?.is_none() {
-                return Ok(false);
-            }
-            if look < LOOKS_AGAIN {
-                thread::sleep(LOOK_AGAIN_AFTER);
-            }
+        let loaded = self.load_at(reader, number, 1);
+        if let Ok((_, Verdict::Sound(sound))) = &loaded {
+            return Ok(block_start(number) + sound.checkpoint.used_bytes > position);
         }
-        log::error!("block {number} is damaged behind position {position}");
-        self.skip(reader, number)
+        if let Some(buffer) = reader.buffer() {
+            buffer.clear_behind(position);
+        }
+        loaded.map(|_| false)
     }
 
     fn load_at(
@@ -281,15 +299,6 @@ impl Track {
     fn advance(&mut self) -> io::Result<bool> {
         loop {
             match self.reader.peek() {
-                Ok(Some(Frame::Control { payload })) => {
-                    let Some(jump) = jump_of(payload) else { return Ok(true) };
-                    self.reader.consume();
-                    // The log goes on further on, where the ring went past the journal.
-                    if jump > self.reader.position() {
-                        self.reader.restart(block_of(jump));
-                        self.loader.jumped_to = Some(block_of(jump));
-                    }
-                }
                 Ok(Some(_)) => return Ok(true),
                 Ok(None) => {
                     if !self.loader.load(&mut self.reader, u64::MAX)? {

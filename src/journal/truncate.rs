@@ -18,6 +18,7 @@ use crate::journal::blocks::Blocks;
 use crate::journal::cursor_file;
 use crate::journal::disk::{Disk, FileDisk, Part};
 use crate::journal::error::JournalError;
+use crate::journal::remains::clear_doubled;
 use crate::journal::seal::{Then, fill, write};
 use crate::journal::stage::{Mark, Stage};
 use crate::journal::topic_dir::TopicDir;
@@ -147,6 +148,10 @@ impl<'a> Log<'a> {
         for index in count.saturating_sub(SEGMENTS_OF_WRITER)..count {
             log.segment(index)?;
         }
+        let open = log.segments.iter().filter_map(|(first, open)| Some((open.clone()?, *first)));
+        let open: Vec<_> = open.collect();
+        // What an older one has behind the cut would be taken for the log.
+        clear_doubled(&mut log.disk, log.log_id, &open).map_err(|error| log.io("clear", error))?;
         Ok(log)
     }
 

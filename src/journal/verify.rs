@@ -74,8 +74,8 @@ struct Findings<'a> {
     is_open: bool,
     /// The block before can be read to its end.
     is_whole: bool,
-    /// The block before says that the log goes on further on.
-    has_jumped: bool,
+    /// What the ring went past begins with this offset, and ends with the next message that begins.
+    missing_from: Option<u64>,
 }
 
 /// Checks everything. `dir` is where the segments lie.
@@ -89,7 +89,7 @@ pub(super) fn verify(
     let durable_position = checker.survey.durable;
     let found = Verification { durable_position, ..Verification::default() };
     let mut findings =
-        Findings { dir, found, pending: None, is_open: false, is_whole: false, has_jumped: false };
+        Findings { dir, found, pending: None, is_open: false, is_whole: false, missing_from: None };
     while let Some(step) = checker.next()? {
         progress((step.number - first).min(total), total);
         findings.take(&step, &mut checker);
@@ -144,12 +144,12 @@ impl Findings<'_> {
 
     /// Counts what can be read of a block.
     fn read(&mut self, number: u64, block: &Block) {
-        let Block { header, tail, starts, first_start, is_left_open, jump, .. } = *block;
-        if self.has_jumped {
-            self.found.missed += header.first_offset.saturating_sub(self.found.next_offset);
-        }
-        self.has_jumped = jump.is_some();
+        let Block { tail, starts, first_start, is_left_open, jump, .. } = *block;
         let start = first_start.map(|(offset, _)| offset);
+        self.count_missed(start);
+        if jump.is_some() {
+            self.missing_from = self.missing_from.or(Some(tail.resume.offset));
+        }
         let goes_on = start.is_none() && tail.train_open;
         if self.is_open && !goes_on && start.unwrap_or(tail.resume.offset) == self.found.next_offset
         {
@@ -164,6 +164,13 @@ impl Findings<'_> {
         self.found.next_offset = tail.resume.offset;
         self.found.position = tail.resume.position;
         self.is_open = is_left_open || (self.is_open && goes_on);
+    }
+
+    fn count_missed(&mut self, end: Option<u64>) {
+        if let (Some(from), Some(end)) = (self.missing_from, end) {
+            self.found.missed += end.saturating_sub(from);
+            self.missing_from = None;
+        }
     }
 
     fn damage(
@@ -198,6 +205,7 @@ impl Findings<'_> {
 
     fn end(mut self) -> Verification {
         self.settle(self.is_whole.then_some(self.found.next_offset));
+        self.count_missed(Some(self.found.next_offset));
         self.found.messages -= u64::from(self.is_open);
         self.found
     }

@@ -110,6 +110,23 @@ impl fmt::Display for Kind {
     }
 }
 
+/// Begins the payload of a control frame that says where the log goes on, with offsets that do not follow:
+/// its position is next. Such a frame is in a journal's files, and in no ring.
+#[cfg(not(loom))]
+pub(crate) const JUMP: u64 = u64::from_le_bytes(*b"TICKJUMP");
+
+/// Bytes of that payload.
+#[cfg(not(loom))]
+pub(crate) const JUMP_BYTES: u64 = 16;
+
+/// The position that the payload of a control frame says.
+#[cfg(not(loom))]
+pub(crate) fn jump_of(payload: &[u8]) -> Option<u64> {
+    let (magic, position) = payload.split_first_chunk()?;
+    let position = u64::from_le_bytes(position.try_into().ok()?);
+    (*magic == JUMP.to_le_bytes()).then_some(position)
+}
+
 /// Bits that say more about a message.
 pub(crate) mod flags {
     /// The message was put here by a replay.

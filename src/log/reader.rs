@@ -6,6 +6,8 @@ use std::ops::ControlFlow;
 
 use super::block::{BLOCK_BYTES, BLOCK_HEADER_BYTES, block_end, block_of, block_start, is_edge};
 use super::copy::Stall;
+#[cfg(not(loom))]
+use super::frame::jump_of;
 use super::frame::{CommitWord, HEADER_BYTES, Kind, LINE_BYTES, TICK_BYTES_MAX, span};
 use super::ring::Ring;
 #[cfg(not(loom))]
@@ -74,6 +76,9 @@ pub(crate) struct Reader {
     /// Epoch of the publisher that entered the block; 0 before the first.
     epoch: u64,
     train: Train,
+    /// The block that the log goes on with, behind the one that is read.
+    #[cfg(not(loom))]
+    jump: Option<u64>,
     next: Next,
     /// What a run took, to be settled by the next call.
     taken: Cell<Option<Next>>,
@@ -197,6 +202,8 @@ impl Reader {
             joining,
             epoch: 0,
             train,
+            #[cfg(not(loom))]
+            jump: None,
             next: Next { position, offset },
             taken: Cell::new(None),
             limit: u64::MAX,
@@ -234,6 +241,13 @@ impl Reader {
         self.train.clear();
         self.open_end = 0;
         self.position = block_start(block_of(u64::MAX));
+    }
+
+    /// The block that the log goes on with, which has other offsets than are due, if what was read last says
+    /// so.
+    #[cfg(not(loom))]
+    pub(crate) fn take_jump(&mut self) -> Option<u64> {
+        self.jump.take()
     }
 
     /// Goes on from the start of block `number` after an overrun: what is missing up to the first
@@ -354,6 +368,15 @@ impl Reader {
     fn peek_rare(&mut self, word: CommitWord, frame: Checked) -> Result<bool, Stall> {
         let at = self.position;
         let damaged = |what| Stall::Damaged(Damaged::new(at, what));
+        #[cfg(not(loom))]
+        if frame.kind == Kind::Control
+            && let Some(jump) = jump_of(self.source.window().payload(at, word))
+        {
+            self.restart(block_of(jump));
+            self.position = frame.end;
+            self.jump = Some(block_of(jump));
+            return Ok(false);
+        }
         let mut last = self.offset;
         if frame.kind == Kind::Gap {
             last = check_gap(at, self.gap(), self.offset)?;
@@ -491,10 +514,14 @@ impl Reader {
             }
             return if there > number + 1 { Err(Stall::Overrun) } else { Ok(false) };
         };
-        if self.joining {
+        if self.joining && header.epoch >= self.epoch {
             self.offset = header.first_offset;
-        } else if header.first_offset != self.offset {
+        } else if header.first_offset != self.offset || header.epoch < self.epoch {
             return Err(Damaged::new(self.position, "a block that does not follow the last").into());
+        }
+        #[cfg(not(loom))]
+        {
+            self.jump = None;
         }
         self.position += BLOCK_HEADER_BYTES;
         self.epoch = header.epoch;

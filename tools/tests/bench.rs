@@ -191,6 +191,7 @@ fn journal_has_its_form() {
         "bare, never flushed",
         "bare, huge pages",
         "bare, with CRC",
+        "bare, with CRC, fed",
         "journal",
         "journal, 48 bytes",
         "bare, fresh",

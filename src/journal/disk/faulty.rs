@@ -72,6 +72,8 @@ pub(crate) struct Machine {
     pub(crate) steps: u64,
     /// The power is cut at this step.
     pub(crate) cut_at: Option<u64>,
+    /// What is written may be something else by then: the publisher does not wait.
+    pub(crate) may_change: bool,
     /// Writers before this one are dead: nothing of theirs completes.
     generation: u64,
 }
@@ -132,6 +134,7 @@ impl Machine {
             under_way: Vec::new(),
             preparing: None,
             steps: 0,
+            may_change: false,
             cut_at: None,
             generation: 0,
         }))
@@ -241,6 +244,15 @@ impl Machine {
         self.names.keys().copied().collect()
     }
 
+    pub(crate) fn segment_blocks(&self) -> u64 {
+        self.segment_blocks
+    }
+
+    /// Bytes of the segment that begins with block `first`, as any process reads them.
+    pub(crate) fn read(&self, first: u64, at: u64, bytes: u64) -> Vec<u8> {
+        self.contents(self.names[&first], at, bytes)
+    }
+
     /// What a reader finds from byte `at` of a file on; zeroes behind its end.
     fn contents(&self, inode: usize, at: u64, bytes: u64) -> Vec<u8> {
         let inode = &self.inodes[inode];
@@ -303,7 +315,19 @@ impl Machine {
             What::Write { parts } => {
                 let at = writes.iter().position(|write| write.request == request);
                 let at = at.expect("a write that is under way");
-                assert_eq!(writes[at].bytes, gather(&parts), "changed while it was written");
+                let bytes = gather(&parts);
+                let is_same = writes[at].bytes == bytes;
+                assert!(is_same || self.may_change, "changed while it was written");
+                if !is_same {
+                    // Each page is as it was at some moment.
+                    let pages = bytes.chunks(PAGE_BYTES as usize);
+                    let written = writes[at].bytes.chunks_mut(PAGE_BYTES as usize);
+                    for (written, page) in written.zip(pages) {
+                        if has_fault(2) {
+                            written.copy_from_slice(page);
+                        }
+                    }
+                }
                 writes[at].is_over = true;
                 let pages = writes[at].bytes.len() as u64 / PAGE_BYTES;
                 if has_fault(faults.write_error) {
@@ -338,12 +362,14 @@ impl Machine {
 pub(crate) struct FaultyDisk {
     machine: Rc<RefCell<Machine>>,
     generation: u64,
+    /// What it has opened, and may have closed.
+    opened: BTreeSet<usize>,
 }
 
 impl FaultyDisk {
     pub(crate) fn new(machine: &Rc<RefCell<Machine>>) -> FaultyDisk {
         let generation = machine.borrow().generation;
-        FaultyDisk { machine: machine.clone(), generation }
+        FaultyDisk { machine: machine.clone(), generation, opened: BTreeSet::new() }
     }
 }
 
@@ -361,9 +387,10 @@ impl Disk for FaultyDisk {
     fn open(&mut self, first: u64) -> io::Result<usize> {
         let mut machine = self.machine.borrow_mut();
         let inode = *machine.names.get(&first).ok_or(io::ErrorKind::NotFound)?;
-        if !machine.locked.insert(inode) {
+        if !machine.locked.insert(inode) && !self.opened.contains(&inode) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        self.opened.insert(inode);
         Ok(inode)
     }
 
@@ -413,7 +440,11 @@ impl Disk for FaultyDisk {
     fn prepared(&mut self) -> Option<io::Result<usize>> {
         let mut machine = self.machine.borrow_mut();
         let first = machine.preparing?;
-        if machine.is_off() || !machine.random.one_in(3) {
+        if machine.is_off() {
+            machine.preparing = None;
+            return Some(Err(is_off()));
+        }
+        if !machine.random.one_in(3) {
             return None;
         }
         machine.preparing = None;

@@ -4,6 +4,7 @@
 mod blocks;
 mod kill;
 mod media;
+mod overrun;
 mod power_cut;
 mod refusals;
 mod second_cut;

@@ -1,6 +1,7 @@
 //! A log with its publisher, and the machine that its journal is written on.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::journal::writer::{Fault, SyncPolicy, Writer as Journal};
 use crate::log::block::{BLOCK_BYTES, LogId, block_start};
 use crate::log::gate::Gate;
 use crate::log::kill;
-use crate::log::memory::Memory;
+use crate::log::memory::{Memory, WORD_BYTES};
 use crate::log::pages::{self, PAGE_BYTES, Pages, SLOTS};
 use crate::log::reader::{Frame, Reader, Start};
 use crate::log::ring::Ring;
@@ -50,6 +51,10 @@ pub(super) struct World {
     pub(super) deaths: u64,
     /// Whether few messages come at a time, so that blocks are written in many steps.
     pub(super) is_slow: bool,
+    /// Whether the publisher may go on without the journal.
+    pub(super) overruns: bool,
+    /// What the journal lacks then, as it said when it went on: offsets, in order.
+    pub(super) missing: Vec<Range<u64>>,
     /// Whether segments are removed once all of them is durable.
     pub(super) recycles: bool,
     now: Duration,
@@ -74,6 +79,8 @@ impl World {
             policy,
             deaths: 0,
             is_slow: false,
+            overruns: false,
+            missing: Vec::new(),
             recycles: false,
             now: Duration::ZERO,
             acknowledged: 0,
@@ -82,10 +89,37 @@ impl World {
 
     /// Starts a journal, or goes on with one.
     pub(super) fn start(&mut self) -> Result<(), StartError> {
+        let before = self.page(pages::journal::MISSING_END);
+        let end = self.overruns.then(|| self.end());
         let disk = FaultyDisk::new(&self.machine);
         let (journal, _) = start(disk, self.ring.clone(), &self.pages, LOG_ID, self.policy)?;
         self.journal = Some(journal);
+        if let Some(end) = end.filter(|_| self.page(pages::journal::MISSING_END) > before) {
+            // What it came to before it was left behind once more was not told yet.
+            self.missing.pop_if(|last| last.start == end);
+            self.missing.push(end..self.page(pages::journal::MISSING_END));
+        }
+        self.assert_nothing_remains();
         Ok(())
+    }
+
+    /// Fails where anything is there behind the end of a journal that has just begun, or in a segment that
+    /// goes on in the next one.
+    fn assert_nothing_remains(&self) {
+        let end = self.page(pages::journal::WRITTEN).div_ceil(BLOCK_BYTES);
+        let machine = self.machine.borrow();
+        let blocks = machine.segment_blocks();
+        let buffer = BlockBuffer::new(1).expect("memory");
+        let firsts = machine.firsts();
+        for (index, first) in firsts.iter().enumerate() {
+            let next = firsts.get(index + 1).map_or(u64::MAX, |next| next + 1);
+            for number in next.min(end.max(*first))..first + blocks {
+                let bytes = machine.read(*first, block_start(number - first), PAGE_BYTES);
+                let (memory, at) = buffer.place(number);
+                memory.words().store_bytes(at / WORD_BYTES, &bytes);
+                assert_eq!(buffer.checkpoints(number, LOG_ID), [None; 2], "block {number}");
+            }
+        }
     }
 
     /// The ring is gone, as it is after a power cut, and made anew where the journal ends; another
@@ -155,8 +189,11 @@ impl World {
                 let stores = self.random.below(most);
                 kill::after(stores, || publish(&mut self.publisher));
                 self.publisher = new_publisher(&self.ring, &self.pages, &self.cursors);
-            } else if publish(&mut self.publisher).is_err() {
-                return;
+            } else if let Err(blocked) = publish(&mut self.publisher) {
+                if !self.overruns || !self.random.one_in(5) {
+                    return;
+                }
+                self.publisher.gate().evict(blocked);
             }
         }
     }
@@ -170,7 +207,13 @@ impl World {
         };
         let work = self.journal.as_mut().expect("it was started").poll(self.now);
         let durable = self.durable_offset();
-        assert!(durable >= self.acknowledged, "it only grows: {durable}");
+        assert!(
+            durable >= self.acknowledged,
+            "it only grows: {durable} {:?} {:?} {:?}",
+            self.policy,
+            self.acknowledged,
+            self.missing
+        );
         self.acknowledged = durable;
         work
     }
@@ -180,6 +223,8 @@ impl World {
         if self.publisher.offset() < end && self.random.one_in(3) {
             let count = match self.random.below(4) {
                 _ if self.is_slow => self.random.below(4),
+                // A few rings.
+                _ if self.overruns && self.random.one_in(10) => 5_000,
                 0 => 400,
                 _ => self.random.below(20),
             };
@@ -335,12 +380,12 @@ fn new_publisher(ring: &Ring, pages: &Pages, cursors: &Memory) -> Writer {
     take_over(ring.clone(), gate, None, LOG_ID).expect("a sound log")
 }
 
-fn timestamp_ns(offset: u64) -> u64 {
+pub(super) fn timestamp_ns(offset: u64) -> u64 {
     offset * 3
 }
 
 /// What message `offset` says: short ones, some of several pages, and few of several blocks.
-fn payload(offset: u64) -> Vec<u8> {
+pub(super) fn payload(offset: u64) -> Vec<u8> {
     let mut random = Random(offset);
     let bytes = match random.below(200) {
         0 => random.below(100_000),

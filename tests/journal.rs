@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use tickcast::runtime::Agent;
 use tickcast::{
-    DurableError, Event, JournalError, JournalState, LossCause, Message, NoticeKind, PublishError,
-    Publisher, Replay, ReplayCounters, Speed, StartAt, SyncPolicy, Topic, Until,
+    DurableError, Event, JournalDir, JournalError, JournalState, LossCause, Message, NoticeKind,
+    PublishError, Publisher, Replay, ReplayCounters, Speed, StartAt, SyncPolicy, Topic, Until,
 };
 
 use common::audit::{Audit, publish, timestamp_of};
@@ -33,14 +33,22 @@ fn replay(dir: &Path, topic: &Topic, from: StartAt, due: u64) -> Audit {
     audit
 }
 
-/// Replays messages that are six times their offset, each once and in order but for what the journal
+fn word_of(bytes: &[u8]) -> u64 {
+    u64::from_ne_bytes(bytes.try_into().expect("a word"))
+}
+
+/// Replays messages that are their offset `words_of` it times, each once and in order but for what the journal
 /// has lost. Returns also the first and last offset of each loss, and the offset behind the end.
-fn replay_with_losses(dir: &Path) -> (ReplayCounters, Vec<(u64, u64)>, u64) {
+fn replay_with_losses(
+    dir: &Path,
+    words_of: impl Fn(u64) -> usize,
+) -> (ReplayCounters, Vec<(u64, u64)>, u64) {
     let (mut losses, mut due) = (Vec::new(), 0);
     let counters = Replay::open(dir).expect("a journal").run(|event| match event {
         Event::Message(message) => {
             assert_eq!(message.offset, due);
-            assert_eq!(message.read(), Ok(&[due; 6]));
+            let words: Vec<u64> = message.payload.chunks(8).map(word_of).collect();
+            assert!(words.len() == words_of(due) && words.iter().all(|word| *word == due));
             due += 1;
         }
         Event::Notice(notice) => {
@@ -452,7 +460,7 @@ fn what_the_ring_went_past_is_told_as_lost() {
     }
     assert!(held.iter().any(|(_, end)| end % BLOCK == 0));
     let dir = files.path().join("ticks");
-    let (counters, losses, due) = replay_with_losses(&dir);
+    let (counters, losses, due) = replay_with_losses(&dir, |_| 6);
     assert_eq!((losses, due, counters.holes), (lost.clone(), end, 0));
     let lost: u64 = lost.iter().map(|(from, to)| to - from + 1).sum();
     assert_eq!((counters.lost, counters.messages), (lost, end - lost));
@@ -533,7 +541,7 @@ fn a_journal_that_was_overrun_goes_on() {
         assert_eq!(told, lost);
         journal.close();
         let dir = files.path().join("ticks");
-        let (counters, losses, due) = replay_with_losses(&dir);
+        let (counters, losses, due) = replay_with_losses(&dir, |_| 6);
         assert_eq!(losses.iter().map(|(from, to)| to - from + 1).sum::<u64>(), lost);
         assert_eq!((due, counters.holes), (end, 0));
         assert_eq!((counters.lost, counters.messages), (lost, end - lost));
@@ -582,6 +590,53 @@ fn a_replay_beside_a_journal_takes_nothing_for_lost_that_is_on_its_way() {
         });
         println!("{replays} replays");
         assert!(replays > 0);
+    }
+}
+
+/// The publisher is ahead of the journal as often as the disk is slow for a moment, and overwrites what is
+/// being read and written at that moment.
+#[test]
+fn a_journal_that_races_with_its_publisher_has_no_torn_message() {
+    const MESSAGES: u64 = 2_000_000;
+    // Few are longer than a block.
+    let words_of = |offset: u64| if offset % 5_003 == 5_002 { 12_000 } else { 6 };
+    for sync in [SyncPolicy::None, SyncPolicy::Always] {
+        let bus = TestBus::new();
+        let topic = bus.topic("ticks").ring_bytes(RING_BYTES).create().expect("a topic");
+        let files = tempfile::tempdir().expect("a directory");
+        let settings = topic.journal(files.path()).sync(sync).segment_bytes(SEGMENT_BYTES << 4);
+        let journal = settings.give_up_after(Duration::ZERO).open().expect("a journal");
+        let dir = journal.dir().to_owned();
+        let mut publisher = topic.publisher(0).expect("the only one");
+        let stat = || {
+            let stat = topic.stat().expect("readable").partitions.remove(0);
+            stat.journal.expect("there is one")
+        };
+        let published = journaled(journal, || {
+            publisher.publish(0, &[0_u64; 6]).expect("published");
+            while stat().written_offset == 0 {
+                thread::yield_now();
+            }
+            for offset in 1..MESSAGES {
+                let long = vec![offset; words_of(offset)];
+                publisher.publish(offset, &long[..]).expect("nobody is waited for");
+                if offset % 40_000 == 0 {
+                    // The journal may catch up.
+                    thread::sleep(Duration::from_millis(offset / 40_000 % 8));
+                }
+            }
+            publisher.next_offset()
+        });
+        assert_eq!(published, MESSAGES);
+        let stat = stat();
+        let (counters, losses, due) = replay_with_losses(&dir, words_of);
+        println!("{sync:?}: {} losses, {} messages of {MESSAGES}", losses.len(), counters.lost);
+        assert_eq!((due, counters.holes), (MESSAGES, 0));
+        assert_eq!(losses.iter().map(|(from, to)| to - from + 1).sum::<u64>(), stat.lost);
+        let verified = JournalDir::open(&dir).expect("a journal").verify(0, |_, _| {});
+        let verified = verified.expect("readable");
+        assert_eq!((verified.damages, verified.missed), (vec![], stat.lost));
+        assert!(!losses.is_empty(), "it was never left behind");
     }
 }
 

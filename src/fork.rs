@@ -1,14 +1,14 @@
 //! Whether this process is still the one that made something, or a forked child of it.
 //!
-//! A count tells, and no process id: a child in another pid namespace can have its parent's, ids come
-//! again, and asking for one is a system call.
+//! A count tells, and no process id: a child in another pid namespace can have its parent's, ids
+//! come again, and asking for one is a system call.
 //!
-//! A child that is made without the C library's handlers is not told from its parent: by vfork(3) or
-//! posix_spawn(3), by a bare clone(2) or by `_Fork`. It is to execute a program or to end, and neither
-//! to use nor to drop what it was made with. The same holds for the child of a fork that is under way
-//! in another thread while the first [`watch`] registers the handler; and for every child until the
-//! handler has run in it: what another library's fork handlers open or drop there is taken for the
-//! parent's.
+//! A child that is made without the C library's handlers is not told from its parent: by vfork(3)
+//! or posix_spawn(3), by a bare clone(2) or by `_Fork`. It is to execute a program or to end, and
+//! neither to use nor to drop what it was made with. The same holds for the child of a fork that is
+//! under way in another thread while the first [`watch`] registers the handler; and for every child
+//! until the handler has run in it: what another library's fork handlers open or drop there is
+//! taken for the parent's.
 
 use std::io;
 use std::sync::OnceLock;
@@ -41,8 +41,8 @@ impl Generation {
 pub(crate) fn watch() -> io::Result<()> {
     static INSTALLED: OnceLock<libc::c_int> = OnceLock::new();
     let result = *INSTALLED.get_or_init(|| {
-        // SAFETY: the handler makes one atomic addition, which is safe in a forked child, and is never
-        // unloaded while it is registered (the C library drops it with the object).
+        // SAFETY: the handler makes one atomic addition, which is safe in a forked child, and is
+        // never unloaded while it is registered (the C library drops it with the object).
         unsafe { libc::pthread_atfork(None, None, Some(count_fork)) }
     });
     if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(result)) }

@@ -17,16 +17,17 @@
 //! What may surprise who knows other buses:
 //!
 //! - A subscriber is lossy and starts live unless it asks for something else. Nothing of it is kept
-//!   when it goes, unless it has a [name](SubscriberBuilder::cursor) and the topic a journal: to go on
-//!   later, keep its [offsets](Subscriber::offsets).
-//! - A publisher needs nobody who listens. It waits for reliable subscribers only, for one that hangs
-//!   as long as for one that is slow, unless the topic [evicts](SlowSubscriber::EvictAfter) them.
+//!   when it goes, unless it has a [name](SubscriberBuilder::cursor) and the topic a journal: to go
+//!   on later, keep its [offsets](Subscriber::offsets).
+//! - A publisher needs nobody who listens. It waits for reliable subscribers only, for one that
+//!   hangs as long as for one that is slow, unless the topic [evicts](SlowSubscriber::EvictAfter)
+//!   them.
 //! - An offset numbers messages, not bytes, and a message above 64 KiB comes in one piece.
 //! - Timestamps are the publisher's own: the bus neither sets nor checks them.
 //! - Losses, deaths and returns are no errors: they come as [`Notice`]s, each in its place between
 //!   the messages.
-//! - A bus stays, with all that its rings hold, until it is removed or the host restarts. What is to
-//!   survive that needs a [journal](Topic::journal).
+//! - A bus stays, with all that its rings hold, until it is removed or the host restarts. What is
+//!   to survive that needs a [journal](Topic::journal).
 //!
 //! Errors, kinds of notices, causes of losses and starts will get more variants, and those of them
 //! that are structs, like the counters, more fields; the fields of a variant stay as they are.

@@ -47,7 +47,8 @@ fn entries() -> Vec<Entry> {
     entries
 }
 
-/// How the fixture was made. Its version stands, so it is not made again: a new version gets a new one.
+/// How the fixture was made. Its version stands, so it is not made again: a new version gets a new
+/// one.
 #[test]
 #[ignore = "writes the fixture"]
 fn make() {

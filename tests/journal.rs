@@ -37,8 +37,9 @@ fn word_of(bytes: &[u8]) -> u64 {
     u64::from_ne_bytes(bytes.try_into().expect("a word"))
 }
 
-/// Replays messages that are their offset `words_of` it times, each once and in order but for what the journal
-/// has lost. Returns also the first and last offset of each loss, and the offset behind the end.
+/// Replays messages that are their offset `words_of` it times, each once and in order but for what
+/// the journal has lost. Returns also the first and last offset of each loss, and the offset behind
+/// the end.
 fn replay_with_losses(
     dir: &Path,
     words_of: impl Fn(u64) -> usize,
@@ -176,8 +177,8 @@ fn partitions_are_merged_by_timestamp_and_go_into_another_topic() {
     }
 }
 
-/// Late joiners of every kind, while the publisher runs at full speed and they stall now and then: all
-/// get every message once, though the ring holds but a small part of them.
+/// Late joiners of every kind, while the publisher runs at full speed and they stall now and then:
+/// all get every message once, though the ring holds but a small part of them.
 #[test]
 fn subscribers_come_from_the_files_into_the_ring() {
     const MESSAGES: u64 = 60_000;
@@ -410,8 +411,9 @@ fn a_late_joiner_knows_what_was_there_before_it_came() {
     });
 }
 
-/// A journal that was given up is started again: it goes on with what the ring still holds, and whoever
-/// reads it is told exactly what is missing. Also where its last block is full to the last line.
+/// A journal that was given up is started again: it goes on with what the ring still holds, and
+/// whoever reads it is told exactly what is missing. Also where its last block is full to the last
+/// line.
 #[test]
 fn what_the_ring_went_past_is_told_as_lost() {
     /// Messages of one line in a block.
@@ -466,8 +468,8 @@ fn what_the_ring_went_past_is_told_as_lost() {
     assert_eq!((counters.lost, counters.messages), (lost, end - lost));
 }
 
-/// A journal that may be overrun goes on by itself: what it has is right, what it has not is told, and
-/// nothing of that is said to be on disk.
+/// A journal that may be overrun goes on by itself: what it has is right, what it has not is told,
+/// and nothing of that is said to be on disk.
 #[test]
 fn a_journal_that_was_overrun_goes_on() {
     const ROUNDS: u64 = 4;
@@ -548,8 +550,8 @@ fn a_journal_that_was_overrun_goes_on() {
     }
 }
 
-/// Blocks come to the disk in any order. A replay that catches up with the journal ends before one that is
-/// still on its way.
+/// Blocks come to the disk in any order. A replay that catches up with the journal ends before one
+/// that is still on its way.
 #[test]
 fn a_replay_beside_a_journal_takes_nothing_for_lost_that_is_on_its_way() {
     const MESSAGES: u64 = 4_000_000;
@@ -593,8 +595,8 @@ fn a_replay_beside_a_journal_takes_nothing_for_lost_that_is_on_its_way() {
     }
 }
 
-/// The publisher is ahead of the journal as often as the disk is slow for a moment, and overwrites what is
-/// being read and written at that moment.
+/// The publisher is ahead of the journal as often as the disk is slow for a moment, and overwrites
+/// what is being read and written at that moment.
 #[test]
 fn a_journal_that_races_with_its_publisher_has_no_torn_message() {
     const MESSAGES: u64 = 2_000_000;

@@ -1,5 +1,5 @@
-//! Publisher, journal and readers are killed at random instants while the publisher runs at full speed:
-//! what is on disk in the end is all that was published, once and in order.
+//! Publisher, journal and readers are killed at random instants while the publisher runs at full
+//! speed: what is on disk in the end is all that was published, once and in order.
 
 mod common;
 

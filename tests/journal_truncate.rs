@@ -39,8 +39,8 @@ fn truncate_when_free(dir: &Path, cut: u64) -> Truncated {
     }
 }
 
-/// Nothing before the cut is lost, the log can be gone on with, and truncating it again comes to the
-/// same end.
+/// Nothing before the cut is lost, the log can be gone on with, and truncating it again comes to
+/// the same end.
 #[test]
 fn a_journal_survives_whoever_truncates_it() {
     const MESSAGES: u64 = 6_000;

@@ -1,5 +1,5 @@
-//! What programs find that start anew, with the ring still there and with nothing left of it but its
-//! journal: who publishes goes on where the last one stopped, and nothing is published twice.
+//! What programs find that start anew, with the ring still there and with nothing left of it but
+//! its journal: who publishes goes on where the last one stopped, and nothing is published twice.
 
 mod common;
 

@@ -178,8 +178,8 @@ fn go_on(input: &Topic, output: &Topic) -> Sequencer {
     let started = Instant::now();
     loop {
         match Sequencer::new(&[input], output) {
-            // A child of another test, between fork and exec, keeps the locks for a moment that this
-            // process has given up.
+            // A child of another test, between fork and exec, keeps the locks for a moment that
+            // this process has given up.
             Err(SequencerError::Publisher(PublisherError::Busy { .. }))
                 if started.elapsed() < HANGING =>
             {
@@ -300,7 +300,8 @@ fn a_sequencer_that_dies_again_and_again_in_one_long_message_loses_and_repeats_n
     die_in_trains(1 << 20, 10);
 }
 
-/// Lets `deaths` sequencers in turn die inside each of some messages that are as long as they can be.
+/// Lets `deaths` sequencers in turn die inside each of some messages that are as long as they can
+/// be.
 fn die_in_trains(ring_bytes: u64, deaths: u64) {
     let bus = TestBus::new();
     let input = topic(&bus, "input", 2, ring_bytes);

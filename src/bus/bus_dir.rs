@@ -26,8 +26,8 @@ const MODE: u32 = 0o660;
 /// A bus lives until it is removed: it needs no process, and stays when the last one exits. While
 /// a `Bus`, or anything that was opened through one, is held, [`Bus::remove`] refuses to remove it.
 ///
-/// That holds for the process that opened it. A forked child must open the bus anew: through what it
-/// inherits it opens nothing and gets [`TopicError::Forked`].
+/// That holds for the process that opened it. A forked child must open the bus anew: through what
+/// it inherits it opens nothing and gets [`TopicError::Forked`].
 ///
 /// # Examples
 /// ```no_run

@@ -1,5 +1,5 @@
-//! A subscriber that begins before what the ring holds: it reads the journal's files, and goes on in
-//! the ring as soon as that has what comes next. Positions are the same in both.
+//! A subscriber that begins before what the ring holds: it reads the journal's files, and goes on
+//! in the ring as soon as that has what comes next. Positions are the same in both.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -23,8 +23,8 @@ pub(crate) struct CatchUp {
     loader: Loader,
     pages: Pages,
     message_bytes_max: u64,
-    /// What the ring is to have ahead of the publisher's reach before a subscriber leaves the files,
-    /// so that it is not overrun at once.
+    /// What the ring is to have ahead of the publisher's reach before a subscriber leaves the
+    /// files, so that it is not overrun at once.
     spare_bytes: u64,
 }
 
@@ -53,8 +53,8 @@ impl CatchUp {
         })
     }
 
-    /// A reader of the files that starts at `start_at`; `None` when there is nothing in them, or nothing
-    /// that can be read.
+    /// A reader of the files that starts at `start_at`; `None` when there is nothing in them, or
+    /// nothing that can be read.
     pub(crate) fn reader(&mut self, start_at: StartAt) -> Option<Reader> {
         let found = self.loader.start(start_at, self.written());
         let opened = found.and_then(|start| {
@@ -101,8 +101,8 @@ impl CatchUp {
         }
     }
 
-    /// Lets `lane`, which reads files and has nothing left, go on: with more of them, or in the ring.
-    /// False when nothing more is published.
+    /// Lets `lane`, which reads files and has nothing left, go on: with more of them, or in the
+    /// ring. False when nothing more is published.
     pub(crate) fn go_on(&mut self, lane: &mut Lane) -> Result<bool, Stop> {
         if is_edge(lane.reader.position()) && lane.go_on_in_ring(self.spare_bytes)? {
             return Ok(true);

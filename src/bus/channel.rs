@@ -162,8 +162,8 @@ impl Channel {
         self.lane.reader.epoch()
     }
 
-    /// Offset behind the last message that is published now; `None` when the publisher is faster than
-    /// the look.
+    /// Offset behind the last message that is published now; `None` when the publisher is faster
+    /// than the look.
     pub(crate) fn published_offset(&self) -> Result<Option<u64>, Damaged> {
         self.lane.published_offset()
     }

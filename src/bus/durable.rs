@@ -36,8 +36,9 @@ pub enum DurableError {
         /// What the disk said last.
         source: io::Error,
     },
-    /// The journal does not have the message, or may not: it began later, or the publisher went on without
-    /// it. Known is only where the first and the last lie that are missing since the ring was made.
+    /// The journal does not have the message, or may not: it began later, or the publisher went on
+    /// without it. Known is only where the first and the last lie that are missing since the ring
+    /// was made.
     #[error(
         "message {offset} may not be in the journal, which lacks messages from {from} on, and up to {to} \
          at the latest"

@@ -1,5 +1,5 @@
-//! What a publisher does about a reliable subscriber that is in its way: wait, find it dead, or evict
-//! it.
+//! What a publisher does about a reliable subscriber that is in its way: wait, find it dead, or
+//! evict it.
 
 use std::fs::File;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! The last frame of some kind that was published to a partition: in its ring, or else in the files of
-//! its journal. Who becomes a publisher learns from it where to go on.
+//! The last frame of some kind that was published to a partition: in its ring, or else in the files
+//! of its journal. Who becomes a publisher learns from it where to go on.
 
 use crate::bus::catch_up::journal_path;
 use crate::bus::message::{Origin, OwnedMessage};
@@ -17,8 +17,8 @@ use crate::log::seek;
 use crate::shm::map::Access;
 use crate::sync::Ordering;
 
-/// Shows `see` the end of a partition's log, from further and further back until it says that a frame
-/// is one that is looked for: the last such frame is the one that it was shown last.
+/// Shows `see` the end of a partition's log, from further and further back until it says that a
+/// frame is one that is looked for: the last such frame is the one that it was shown last.
 ///
 /// The caller is the partition's publisher.
 pub(crate) fn last_frame(
@@ -52,9 +52,9 @@ pub(crate) fn last_frame(
 }
 
 impl Publisher {
-    /// The message that was published last, by this publisher or one before it: what tells a publisher
-    /// that starts anew with which of its input to go on, so that nothing is published twice. Also
-    /// after the host was restarted, where the topic goes on from its
+    /// The message that was published last, by this publisher or one before it: what tells a
+    /// publisher that starts anew with which of its input to go on, so that nothing is published
+    /// twice. Also after the host was restarted, where the topic goes on from its
     /// [journal](crate::TopicBuilder::journal). `None` when there never was one.
     ///
     /// Looks for it in the ring, and then in the journal's files: not for the hot path.

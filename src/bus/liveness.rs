@@ -50,8 +50,8 @@ impl Liveness {
         }
     }
 
-    /// What is to be told because a block was met that a publisher of `epoch` entered; of a death and
-    /// a return the one that comes first.
+    /// What is to be told because a block was met that a publisher of `epoch` entered; of a death
+    /// and a return the one that comes first.
     pub(crate) fn met(&mut self, epoch: u64) -> Option<NoticeKind> {
         match self.told {
             Told::Never => {
@@ -67,8 +67,8 @@ impl Liveness {
         }
     }
 
-    /// What is to be told when all that was published has been read; of a death and a return the one
-    /// that comes first. One system call.
+    /// What is to be told when all that was published has been read; of a death and a return the
+    /// one that comes first. One system call.
     pub(crate) fn change(&mut self) -> Option<NoticeKind> {
         let is_alive = self.is_alive();
         let now = self.page.load(pages::publisher::EPOCH, Ordering::Acquire);

@@ -31,8 +31,8 @@ use crate::sync::Ordering;
 /// call, no allocation. Once a block (64 KiB) it looks for the subscribers that it has to wait for.
 /// (With [`WakeUp::Prompt`] there is a system call for each time that a subscriber is woken.)
 ///
-/// What is published can be read at once; there is nothing to flush. Without reliable subscribers it
-/// never waits, and overwrites what nobody has read.
+/// What is published can be read at once; there is nothing to flush. Without reliable subscribers
+/// it never waits, and overwrites what nobody has read.
 ///
 /// Dropping it lets the next publisher go on; subscribers are told. It is the process's that opened
 /// it: a forked child does not have its memory, must not use it, and may drop it.
@@ -168,8 +168,8 @@ impl Publisher {
         }
     }
 
-    /// Publishes one message that a journal had, flagged as such, and waits as [`Publisher::publish`]
-    /// does.
+    /// Publishes one message that a journal had, flagged as such, and waits as
+    /// [`Publisher::publish`] does.
     pub(crate) fn publish_replayed(
         &mut self,
         timestamp_ns: u64,
@@ -335,14 +335,14 @@ impl Publisher {
         Ok(())
     }
 
-    /// Offset of the first message that is not known to be on disk: every one below it is, as far as
-    /// the partition's journal has them. One load from shared memory.
+    /// Offset of the first message that is not known to be on disk: every one below it is, as far
+    /// as the partition's journal has them. One load from shared memory.
     pub fn durable_offset(&self) -> u64 {
         durable_offset(&self.writer.pages().journal)
     }
 
-    /// Waits until message `offset` is on disk; `timeout`: `None` waits for as long as it takes. Sleeps
-    /// of up to 1 ms are part of it.
+    /// Waits until message `offset` is on disk; `timeout`: `None` waits for as long as it takes.
+    /// Sleeps of up to 1 ms are part of it.
     ///
     /// # Errors
     /// [`DurableError`].

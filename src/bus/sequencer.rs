@@ -2,8 +2,8 @@
 //! nothing had happened.
 //!
 //! Before each batch it writes a control frame that says where every input stood and what follows.
-//! A successor finds the newest such frame, counts the offsets behind it, says in a frame of its own
-//! what is left, and writes that.
+//! A successor finds the newest such frame, counts the offsets behind it, says in a frame of its
+//! own what is left, and writes that.
 
 mod control;
 

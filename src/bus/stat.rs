@@ -86,9 +86,9 @@ pub struct JournalStat {
     pub path: Option<PathBuf>,
 }
 
-/// What a reliable subscriber has done so far: as of its last [`poll`](crate::Subscriber::poll), or,
-/// where it reads by batches or receives, as of the last block that it left or the last time that it
-/// found nothing more.
+/// What a reliable subscriber has done so far: as of its last [`poll`](crate::Subscriber::poll),
+/// or, where it reads by batches or receives, as of the last block that it left or the last time
+/// that it found nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SubscriberStat {

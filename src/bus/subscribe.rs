@@ -178,8 +178,8 @@ impl SubscriberBuilder {
         self
     }
 
-    /// Only messages that are on disk for certain, as the partition's journal says: what it hands out
-    /// survives a power cut. Nothing comes while there is no journal.
+    /// Only messages that are on disk for certain, as the partition's journal says: what it hands
+    /// out survives a power cut. Nothing comes while there is no journal.
     pub fn durable(mut self) -> SubscriberBuilder {
         self.is_durable = true;
         self
@@ -213,10 +213,10 @@ impl SubscriberBuilder {
         Ok(Subscriber::new(channels, cursors, self.order, self.idle))
     }
 
-    /// Subscribes, and says what a late joiner has to know: of each partition the topic, with which message
-    /// it starts, and how many there are now. All of it holds for the stream that is returned: what comes
-    /// with offsets below [`JoinedPartition::next_offset`] was there before, what comes from it on is new,
-    /// and each comes once.
+    /// Subscribes, and says what a late joiner has to know: of each partition the topic, with which
+    /// message it starts, and how many there are now. All of it holds for the stream that is
+    /// returned: what comes with offsets below [`JoinedPartition::next_offset`] was there before,
+    /// what comes from it on is new, and each comes once.
     ///
     /// # Errors
     /// [`SubscribeError`].
@@ -298,8 +298,8 @@ impl SubscriberBuilder {
         let file = files.publisher_file(false).map_err(TopicError::from)?;
         let liveness = Liveness::new(file, pages.publisher.clone());
         let is_waited_for = topic.slow_subscriber() == SlowSubscriber::Wait;
-        // Taken before the lane is made, so that whatever happens the lane gives up its slot before the
-        // lock says that the slot is free.
+        // Taken before the lane is made, so that whatever happens the lane gives up its slot before
+        // the lock says that the slot is free.
         let lock = if is_reliable { Some(self.take_slot(topic, &files, partition)?) } else { None };
         let seat = || -> Result<Option<Seat>, TopicError> {
             let Some(lock) = &lock else { return Ok(None) };
@@ -380,8 +380,8 @@ pub struct JoinedPartition {
     pub origin: Origin,
     /// Offset of the first message that will be handed out, or reported as lost.
     pub first_offset: u64,
-    /// Offset of the next message that will be published: as many as this, gaps included, were published
-    /// so far.
+    /// Offset of the next message that will be published: as many as this, gaps included, were
+    /// published so far.
     pub next_offset: u64,
 }
 

@@ -40,8 +40,8 @@ const PROMPT_SLEEP: Duration = Duration::from_millis(100);
 /// every other one gets copies that were validated first. Either way a message is borrowed until
 /// the next call, and nothing is allocated after the start.
 ///
-/// Dropping it lets the publisher go on without it. It is the process's that opened it: a forked child
-/// does not have its memory, must not use it, and may drop it.
+/// Dropping it lets the publisher go on without it. It is the process's that opened it: a forked
+/// child does not have its memory, must not use it, and may drop it.
 #[derive(Debug)]
 pub struct Subscriber {
     channels: Vec<Channel>,
@@ -110,8 +110,8 @@ impl Subscriber {
     /// The handler answers with a [`Flow`], or with nothing, which means [`Flow::Next`].
     ///
     /// While nothing comes, every 32nd call looks whether 100 ms have passed, and then whether the
-    /// publishers live and the bus is still there: a system call for each partition. After calls that
-    /// followed each other within microseconds it is every 128th, however slow they are then.
+    /// publishers live and the bus is still there: a system call for each partition. After calls
+    /// that followed each other within microseconds it is every 128th, however slow they are then.
     ///
     /// # Examples
     /// ```no_run
@@ -337,7 +337,8 @@ impl Subscriber {
         self.channels.iter().map(|channel| (channel.origin(), channel.offset()))
     }
 
-    /// Of each partition the offset of the message that comes first, and of the next to be published.
+    /// Of each partition the offset of the message that comes first, and of the next to be
+    /// published.
     pub(crate) fn joined(&mut self) -> impl Iterator<Item = (crate::Origin, u64, u64)> + '_ {
         self.channels.iter_mut().map(|channel| {
             // Which message comes first may be known only when its block is read.
@@ -540,8 +541,8 @@ impl Subscriber {
 enum Unsettled {
     /// A channel's event that `receive` handed out, to be consumed.
     Received { index: usize },
-    /// A message that a batch in order of timestamps offered; it was taken if its channel has handed
-    /// out more than `messages`.
+    /// A message that a batch in order of timestamps offered; it was taken if its channel has
+    /// handed out more than `messages`.
     Offered { index: usize, timestamp_ns: u64, messages: u64 },
 }
 

@@ -147,8 +147,8 @@ impl Topic {
         SubscriberBuilder::new(self.clone())
     }
 
-    /// Settings for journaling this topic: to files in the directory of its name in `dir`, which is made
-    /// where it is not there.
+    /// Settings for journaling this topic: to files in the directory of its name in `dir`, which is
+    /// made where it is not there.
     ///
     /// # Examples
     /// ```no_run
@@ -187,8 +187,8 @@ impl Topic {
         Ok(PartitionFiles { dir, descriptor, index: partition })
     }
 
-    /// Removes what the unfinished topic in `dir` has elsewhere. Without a descriptor, which is made
-    /// first, it has nothing.
+    /// Removes what the unfinished topic in `dir` has elsewhere. Without a descriptor, which is
+    /// made first, it has nothing.
     pub(crate) fn discard(dir: &Dir) {
         let Ok(descriptor) = read_descriptor(dir) else { return };
         for index in 0..descriptor.partitions {

@@ -96,11 +96,11 @@ impl TopicBuilder {
         self
     }
 
-    /// Where the topic is journaled. A topic that is made, and has a journal there, goes on where that
-    /// ends, as it was made before: after the host was restarted, or the bus removed. Its ring is empty
-    /// then; what was published before is in the files, where subscribers get it from, and where a
-    /// publisher learns [what came last](crate::Publisher::last_message). Journal it again before
-    /// anything new is published: what the ring goes past until then is not in the journal.
+    /// Where the topic is journaled. A topic that is made, and has a journal there, goes on where
+    /// that ends, as it was made before: after the host was restarted, or the bus removed. Its ring
+    /// is empty then; what was published before is in the files, where subscribers get it from, and
+    /// where a publisher learns [what came last](crate::Publisher::last_message). Journal it again
+    /// before anything new is published: what the ring goes past until then is not in the journal.
     ///
     /// # Examples
     /// ```no_run
@@ -126,8 +126,8 @@ impl TopicBuilder {
     /// Makes the topic.
     ///
     /// # Errors
-    /// Settings out of range, a topic of that name, no shared memory left, no permission; a bus that
-    /// was opened before this process was forked.
+    /// Settings out of range, a topic of that name, no shared memory left, no permission; a bus
+    /// that was opened before this process was forked.
     pub fn create(&self) -> Result<Topic, TopicError> {
         self.bus.check_not_forked()?;
         let name: Name = self.name.parse().map_err(FileError::from)?;

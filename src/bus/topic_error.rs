@@ -85,7 +85,8 @@ pub enum TopicError {
         /// What it should be.
         expected_bytes: u64,
     },
-    /// Which message was published last cannot be told: neither the ring nor a journal is sure to have it.
+    /// Which message was published last cannot be told: neither the ring nor a journal is sure to
+    /// have it.
     #[error(
         "which message of topic {topic}, partition {partition}, was the last cannot be told: the ring \
          has only what came behind it, and no journal has all that came before"
@@ -96,8 +97,8 @@ pub enum TopicError {
         /// The partition.
         partition: u32,
     },
-    /// The bus was opened by the process that this one was forked from, and what keeps it from being
-    /// removed is that one's.
+    /// The bus was opened by the process that this one was forked from, and what keeps it from
+    /// being removed is that one's.
     #[error(
         "bus {bus} was opened before this process was forked: a forked child must open the bus \
          anew, and its topics through that"

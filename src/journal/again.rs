@@ -17,8 +17,8 @@ use crate::log::segment::{BlockBuffer, Verdict};
 /// Blocks that are written together at most.
 const BLOCKS: u64 = 16;
 
-/// Finds the end of the journal of log `log_id`, and makes everything before it durable, and nothing
-/// behind it be there, so that it can be added to.
+/// Finds the end of the journal of log `log_id`, and makes everything before it durable, and
+/// nothing behind it be there, so that it can be added to.
 pub(crate) fn recover_to_go_on<D: Disk>(
     disk: &mut D,
     log_id: LogId,
@@ -80,9 +80,9 @@ fn write_again<D: Disk>(
     Ok(())
 }
 
-/// Removes stray segments, and makes all names durable: a stray one that came back would be taken for
-/// newer than what is written from now on; and one that was being made ready by whoever was killed may
-/// have its name only until the power is cut, and hold a part of the log all the same.
+/// Removes stray segments, and makes all names durable: a stray one that came back would be taken
+/// for newer than what is written from now on; and one that was being made ready by whoever was
+/// killed may have its name only until the power is cut, and hold a part of the log all the same.
 fn settle_names(disk: &mut impl Disk, strays: &[u64]) -> Result<(), RecoveryError> {
     let io = |position| move |source| RecoveryError::Io { position, source };
     for first in strays {

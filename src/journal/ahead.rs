@@ -1,5 +1,5 @@
-//! Loading blocks before a reader comes to them, by threads of their own: they read and check while the
-//! reader's thread hands out. There are several, so that the disk always has something to read.
+//! Loading blocks before a reader comes to them, by threads of their own: they read and check while
+//! the reader's thread hands out. There are several, so that the disk always has something to read.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -89,8 +89,8 @@ impl ReadAhead {
         Ok(ahead)
     }
 
-    /// Hands over the blocks from `number` on, at least that one, in exchange for a buffer that is no
-    /// longer read. False where they were not asked for, or cannot be believed.
+    /// Hands over the blocks from `number` on, at least that one, in exchange for a buffer that is
+    /// no longer read. False where they were not asked for, or cannot be believed.
     pub(crate) fn exchange(
         &mut self,
         number: u64,

@@ -1,5 +1,5 @@
-//! The blocks of one partition's journal, as anyone can read them who may read the files: loading some,
-//! and finding one by offset or time.
+//! The blocks of one partition's journal, as anyone can read them who may read the files: loading
+//! some, and finding one by offset or time.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -11,8 +11,8 @@ use crate::log::block::{BLOCK_BYTES, BlockHeader, LogId, block_start};
 use crate::log::segment::{BlockBuffer, Checkpoint, Verdict};
 use crate::shm::dir::Dir;
 
-/// Segments at the end of which only a part is written: the one that is written to, and the one that
-/// was made ready.
+/// Segments at the end of which only a part is written: the one that is written to, and the one
+/// that was made ready.
 const SEGMENTS_BEGUN: usize = 2;
 
 /// The files of one partition.
@@ -136,8 +136,8 @@ impl Blocks {
         Ok((0, first_verdict))
     }
 
-    /// How many of `count` blocks from `number` on [`Blocks::load`] could load at once; 0 behind all that
-    /// there is.
+    /// How many of `count` blocks from `number` on [`Blocks::load`] could load at once; 0 behind
+    /// all that there is.
     pub(crate) fn room(&mut self, number: u64, count: u64) -> io::Result<u64> {
         if number >= self.end() {
             self.refresh()?;
@@ -216,8 +216,9 @@ impl Blocks {
         }
     }
 
-    /// Whether block `number`, which is missing though others follow it, may be on its way to the disk: a
-    /// journal writes its segment, and has written nothing that it begins only when that is over.
+    /// Whether block `number`, which is missing though others follow it, may be on its way to the
+    /// disk: a journal writes its segment, and has written nothing that it begins only when that is
+    /// over.
     pub(crate) fn is_on_its_way(&mut self, number: u64) -> io::Result<bool> {
         Ok(self.is_written(number)? && self.next_behind(number + WINDOW_BLOCKS - 1)?.is_none())
     }
@@ -267,8 +268,9 @@ impl Blocks {
         Ok(written)
     }
 
-    /// The last block below `end` whose header is `before` the place that is looked for, or else the
-    /// first block that is there. The headers from some block on are not `before` it, and those up to that are.
+    /// The last block below `end` whose header is `before` the place that is looked for, or else
+    /// the first block that is there. The headers from some block on are not `before` it, and those
+    /// up to that are.
     ///
     /// At most one read for each halving, but for blocks that cannot be read.
     pub(crate) fn find(
@@ -292,8 +294,8 @@ impl Blocks {
         while low < high {
             let middle = low + (high - low) / 2;
             let mut probe = middle;
-            // A header that cannot be read decides nothing: the next older one does. Where only a part
-            // is written it is most likely not written yet.
+            // A header that cannot be read decides nothing: the next older one does. Where only a
+            // part is written it is most likely not written yet.
             let header = loop {
                 let number = number_of(probe);
                 match if number < end { self.header(number) } else { Ok(None) } {

@@ -198,8 +198,8 @@ impl Checker {
             let next = fault.is_none().then_some(self.number);
             self.before = Some(Before { next, offset, epoch });
             if let Some(jump) = block.jump.filter(|jump| fault.is_none() && *jump > number)
-                // Where the journal was left behind once more, before it wrote anything there, the next
-                // block says so.
+                // Where the journal was left behind once more, before it wrote anything there, the
+                // next block says so.
                 && (jump == self.number || self.check(self.number).is_err())
             {
                 self.number = jump;

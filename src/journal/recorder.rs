@@ -69,21 +69,22 @@ impl JournalBuilder {
         self
     }
 
-    /// Size of a segment: a power of two from 256 KiB to 64 GiB. Two are allocated at least for each
-    /// partition. A journal that is there keeps its own.
+    /// Size of a segment: a power of two from 256 KiB to 64 GiB. Two are allocated at least for
+    /// each partition. A journal that is there keeps its own.
     pub fn segment_bytes(mut self, segment_bytes: u64) -> JournalBuilder {
         self.segment_bytes = Some(segment_bytes);
         self
     }
 
-    /// After so long in its way the publisher goes on without the journal, also when that was killed;
-    /// after no time at all with [`Duration::ZERO`]. Unless it is set the publisher waits, for a
-    /// successor if need be: nothing is lost.
+    /// After so long in its way the publisher goes on without the journal, also when that was
+    /// killed; after no time at all with [`Duration::ZERO`]. Unless it is set the publisher waits,
+    /// for a successor if need be: nothing is lost.
     ///
     /// A journal that finds itself left behind goes on with the oldest message that the ring still
-    /// holds. What is missing is counted in [`JournalStat::lost`](crate::JournalStat::lost), whoever reads
-    /// the journal is told, and [`Publisher::wait_durable`](crate::Publisher::wait_durable) says of none
-    /// of it that it is on disk.
+    /// holds. What is missing is counted in [`JournalStat::lost`](crate::JournalStat::lost),
+    /// whoever reads the journal is told, and
+    /// [`Publisher::wait_durable`](crate::Publisher::wait_durable) says of none of it that it is on
+    /// disk.
     pub fn give_up_after(mut self, after: Duration) -> JournalBuilder {
         self.give_up_after = Some(after);
         self
@@ -116,8 +117,8 @@ impl JournalBuilder {
         self
     }
 
-    /// Begins the journal with the oldest message that the ring holds, or goes on with the one that is
-    /// there. From now on the publisher waits for what is not written.
+    /// Begins the journal with the oldest message that the ring holds, or goes on with the one that
+    /// is there. From now on the publisher waits for what is not written.
     ///
     /// # Errors
     /// [`JournalError`].
@@ -168,7 +169,8 @@ impl JournalBuilder {
         })
     }
 
-    /// Lets the publisher go on without the journal that was written here. The caller holds its lock.
+    /// Lets the publisher go on without the journal that was written here. The caller holds its
+    /// lock.
     fn let_go(&self, partition: u32) -> Result<(), JournalError> {
         let pages = Self::pages(&self.topic.files(partition)?)?;
         Tap::let_go(&pages, self.topic.ring_bytes());
@@ -221,8 +223,8 @@ impl JournalBuilder {
 
 /// Journals a topic: an [`Agent`] for a core of its own, which writes the ring's pages to files.
 ///
-/// Dropped without [`close`](Agent::close), it leaves what a killed one leaves: the publisher waits for
-/// a successor.
+/// Dropped without [`close`](Agent::close), it leaves what a killed one leaves: the publisher waits
+/// for a successor.
 pub struct Journal {
     name: String,
     parts: Vec<Part>,
@@ -273,8 +275,8 @@ impl Agent for Journal {
         parts.iter_mut().map(|part| part.poll(now, settings, dir)).sum()
     }
 
-    /// Writes everything that was published, makes it durable, and lets the publisher go on without a
-    /// journal: also where that cannot be done any more.
+    /// Writes everything that was published, makes it durable, and lets the publisher go on without
+    /// a journal: also where that cannot be done any more.
     fn close(&mut self) {
         let Journal { parts, dir, settings, began, .. } = self;
         for part in parts {
@@ -317,7 +319,8 @@ impl Part {
         self.failure = Some(reason.to_string());
     }
 
-    /// Begins again, when it is time: reads, and may write, the last segment. Returns whether it did.
+    /// Begins again, when it is time: reads, and may write, the last segment. Returns whether it
+    /// did.
     fn go_on(&mut self, now: Duration, settings: &JournalBuilder, dir: &TopicDir) -> usize {
         if self.failure.is_some() || now < self.again_at {
             return 0;

@@ -1,9 +1,9 @@
 //! Where a journal ends, after whatever happened to it.
 //!
 //! The durable position is the highest that a checkpoint in the newest segment that has any says.
-//! Below it everything was on disk once: what cannot be read there is damage, and is never cut away.
-//! Above it the log goes on as far as each block follows the one before and its checkpoint holds, and
-//! is cut where one does not: a power cut leaves any part of what was not flushed.
+//! Below it everything was on disk once: what cannot be read there is damage, and is never cut
+//! away. Above it the log goes on as far as each block follows the one before and its checkpoint
+//! holds, and is cut where one does not: a power cut leaves any part of what was not flushed.
 //!
 //! A block may be in two segments, where a flush failed and everything since was written again into
 //! a fresh one. The fresh one counts from its first block on, and not at all while that does not
@@ -69,7 +69,8 @@ pub(crate) struct Last<S> {
     pub(crate) epoch: u64,
     /// A newer checkpoint of it does not hold.
     pub(crate) is_cut: bool,
-    /// The block in which the log goes on, behind messages that the ring went past. It may not be there yet.
+    /// The block in which the log goes on, behind messages that the ring went past. It may not be
+    /// there yet.
     pub(crate) jump: Option<u64>,
 }
 
@@ -263,9 +264,9 @@ impl<'a, D: Disk> Files<'a, D> {
         Ok(newest)
     }
 
-    /// Reads block `number`, out of the newest segment that has it, unless it is the first one there
-    /// and does not hold. The log goes on in the segment that begins with block `current`, or in one
-    /// that begins with this block.
+    /// Reads block `number`, out of the newest segment that has it, unless it is the first one
+    /// there and does not hold. The log goes on in the segment that begins with block `current`, or
+    /// in one that begins with this block.
     fn read(
         &mut self,
         number: u64,
@@ -334,8 +335,8 @@ impl<'a, D: Disk> Files<'a, D> {
         Ok(Last { segment, first, number, checkpoint, tail, epoch: header.epoch, is_cut, jump })
     }
 
-    /// The block in which the log goes on behind block `number`, if that one says so: its frames, up to
-    /// `end`, were walked over.
+    /// The block in which the log goes on behind block `number`, if that one says so: its frames,
+    /// up to `end`, were walked over.
     fn jump(&self, number: u64, end: u64) -> Option<u64> {
         let lines = self.buffer.ring().lines();
         let mut position = block_start(number) + BLOCK_HEADER_BYTES;
@@ -367,9 +368,9 @@ impl<'a, D: Disk> Files<'a, D> {
     }
 }
 
-/// Whether what was read into the place of block `number` begins with something that is neither blank
-/// nor a header, of whatever block, with slots that hold or are blank: a header and its slots are
-/// written at once, and a disk keeps all of them or what was there before.
+/// Whether what was read into the place of block `number` begins with something that is neither
+/// blank nor a header, of whatever block, with slots that hold or are blank: a header and its slots
+/// are written at once, and a disk keeps all of them or what was there before.
 pub(crate) fn is_marred(buffer: &BlockBuffer, number: u64) -> bool {
     let mut words = [0_u64; (BLOCK_HEADER_BYTES / WORD_BYTES) as usize];
     buffer.ring().lines().load_words(block_start(number), &mut words);

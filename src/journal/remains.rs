@@ -1,10 +1,10 @@
 //! Blocks that could be taken for a part of the log, and are none.
 //!
-//! - Behind the end: writes come to the disk in any order, so a kill or a power cut leaves blocks behind
-//!   the first one that is missing.
+//! - Behind the end: writes come to the disk in any order, so a kill or a power cut leaves blocks
+//!   behind the first one that is missing.
 //! - In two segments: where a flush failed, what may not be durable was written again into a fresh
-//!   segment, which counts from its first block on. While both are written from the same ring they say
-//!   the same; but the log may end in the fresh one before it does in the older one.
+//!   segment, which counts from its first block on. While both are written from the same ring they
+//!   say the same; but the log may end in the fresh one before it does in the older one.
 //!
 //! None of them was ever acknowledged. They are blanked before anything is added to the log.
 #![forbid(unsafe_code)]
@@ -34,8 +34,8 @@ pub(crate) fn clear_behind<D: Disk>(
     clear(disk, log_id, &last.segment, last.first, last.number + 1..end)
 }
 
-/// Blanks what each segment has that the next one has room for, durably: but for the first block of that
-/// one, of which the older segment may have what was acknowledged.
+/// Blanks what each segment has that the next one has room for, durably: but for the first block of
+/// that one, of which the older segment may have what was acknowledged.
 ///
 /// The caller keeps other writers out, and has `segments` open, each with its first block.
 pub(crate) fn clear_doubled<D: Disk>(

@@ -29,8 +29,8 @@ pub enum Until {
     End,
     /// Before the message of this offset, in each partition.
     Offset(u64),
-    /// Before the first message whose timestamp is at or behind this time, ns since the Unix epoch, in
-    /// each partition.
+    /// Before the first message whose timestamp is at or behind this time, ns since the Unix epoch,
+    /// in each partition.
     Time(u64),
 }
 
@@ -40,9 +40,9 @@ pub enum Until {
 /// order. Memory is bounded whatever the journal's size: up to 7 MiB for each of four
 /// partitions, 256 KiB for each of more, and the largest message.
 ///
-/// As fast as possible takes two cores: where up to four partitions are replayed, and much of one is
-/// read, four threads read and check what comes next in it. They may run where the thread may that
-/// replays. At a pace, and of more partitions, there are none.
+/// As fast as possible takes two cores: where up to four partitions are replayed, and much of one
+/// is read, four threads read and check what comes next in it. They may run where the thread may
+/// that replays. At a pace, and of more partitions, there are none.
 ///
 /// # Examples
 /// ```no_run

@@ -1,5 +1,5 @@
-//! What was asked of the disk and is not over: kept so that what was written in part, or not at all,
-//! can be asked for again.
+//! What was asked of the disk and is not over: kept so that what was written in part, or not at
+//! all, can be asked for again.
 #![forbid(unsafe_code)]
 
 use std::mem;
@@ -15,7 +15,8 @@ pub(crate) struct Request<S> {
 
 #[derive(Debug)]
 pub(crate) enum What {
-    /// From byte `at` of the segment on; of the chunk of this number, and at this position of the log.
+    /// From byte `at` of the segment on; of the chunk of this number, and at this position of the
+    /// log.
     Write {
         at: u64,
         parts: Vec<Part>,

@@ -101,8 +101,8 @@ pub(crate) struct Retention {
 }
 
 impl Retention {
-    /// Removes what need not be kept. `told` says up to where the files say by themselves that the log is
-    /// on disk: recovery begins with the block that ends there.
+    /// Removes what need not be kept. `told` says up to where the files say by themselves that the
+    /// log is on disk: recovery begins with the block that ends there.
     pub(crate) fn apply(
         &self,
         told: impl FnOnce(&mut Blocks) -> io::Result<u64>,
@@ -163,9 +163,9 @@ impl Retention {
     }
 }
 
-/// Whether recovery needs nothing before the segment that begins with block `first`, where the files
-/// say by themselves that everything before `told` is on disk: it begins with the block that ends
-/// there or that this lies in.
+/// Whether recovery needs nothing before the segment that begins with block `first`, where the
+/// files say by themselves that everything before `told` is on disk: it begins with the block that
+/// ends there or that this lies in.
 ///
 /// All of block `first` is to be told of: where a flush failed, the segment begins with the block
 /// that what was durable then ends in, and until it is durable itself, the one before has that.

@@ -1,9 +1,10 @@
-//! Closing the last block of a journal, so that the log can go on in another one: in the next, as a log
-//! does whose ring is made anew, or further on, where the ring went past what was to be written.
+//! Closing the last block of a journal, so that the log can go on in another one: in the next, as a
+//! log does whose ring is made anew, or further on, where the ring went past what was to be
+//! written.
 //!
-//! What the ring went past is no frame of the log: in its place a control frame says where the log goes
-//! on, the only frame that is in the files and not in the ring. How much is missing shows by the offsets
-//! before and behind it.
+//! What the ring went past is no frame of the log: in its place a control frame says where the log
+//! goes on, the only frame that is in the files and not in the ring. How much is missing shows by
+//! the offsets before and behind it.
 #![forbid(unsafe_code)]
 
 use std::io;

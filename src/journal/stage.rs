@@ -1,8 +1,8 @@
-//! What of a block goes to the disk from where: pages of the ring as they are, and private copies of
-//! the page with the checkpoint slots and of a page that is not full yet.
+//! What of a block goes to the disk from where: pages of the ring as they are, and private copies
+//! of the page with the checkpoint slots and of a page that is not full yet.
 //!
-//! A block that is written in several steps is added to: a page that was written before is completed
-//! from its copy, and the slots are used in turn.
+//! A block that is written in several steps is added to: a page that was written before is
+//! completed from its copy, and the slots are used in turn.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -91,12 +91,12 @@ impl Stage {
         self.open.map(|open| (open.number, open.used))
     }
 
-    /// Adds to `pieces` what is to be written for block `number` to hold `used` bytes of the log, all
-    /// of which are committed in `ring`, with a checkpoint. As many bytes as before are a checkpoint
-    /// alone.
+    /// Adds to `pieces` what is to be written for block `number` to hold `used` bytes of the log,
+    /// all of which are committed in `ring`, with a checkpoint. As many bytes as before are a
+    /// checkpoint alone.
     ///
-    /// Nothing that was staged of this block before may still be under way, nor of the one that is a
-    /// window behind it.
+    /// Nothing that was staged of this block before may still be under way, nor of the one that is
+    /// a window behind it.
     pub(crate) fn add(
         &mut self,
         ring: &Ring,

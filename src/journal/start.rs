@@ -33,7 +33,8 @@ pub(crate) enum StartError {
     Missed { offset: u64 },
 }
 
-/// Starts the journal of log `log_id`: from the ring's oldest block on, or from where the files end.
+/// Starts the journal of log `log_id`: from the ring's oldest block on, or from where the files
+/// end.
 ///
 /// The caller holds the journal's lock, and `pages.journal` is writable.
 pub(crate) fn start<D: Disk>(
@@ -52,8 +53,8 @@ pub(crate) fn start<D: Disk>(
     let has_jumped = recovered.last.as_ref().is_some_and(|last| last.jump.is_some());
     let base = seek::base(&pages.publisher)?.position;
     let resumed = match end {
-        // A journal before this one has said that the log goes on elsewhere in this ring, and did not come
-        // to that: what is missing may not be counted yet.
+        // A journal before this one has said that the log goes on elsewhere in this ring, and did
+        // not come to that: what is missing may not be counted yet.
         Some(end) if has_jumped && end.position != base => None,
         Some(end) => Tap::resume(ring.clone(), pages, end)?,
         None => None,
@@ -101,8 +102,8 @@ pub(crate) fn start<D: Disk>(
     Ok((Writer::new(disk, tap, status, policy, stage, begin), recovered.cut))
 }
 
-/// The ring has gone past `end`, where the files end, and has the log from `from` on: the files say so.
-/// Returns where they end then.
+/// The ring has gone past `end`, where the files end, and has the log from `from` on: the files say
+/// so. Returns where they end then.
 fn go_past<D: Disk>(
     disk: &mut D,
     log_id: LogId,

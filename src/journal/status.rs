@@ -1,5 +1,5 @@
-//! What a journal says of itself to everyone who has the topic open: how far the log is on disk, and
-//! what is wrong.
+//! What a journal says of itself to everyone who has the topic open: how far the log is on disk,
+//! and what is wrong.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -18,7 +18,8 @@ use crate::sync::Ordering;
 pub enum JournalState {
     /// There never was one.
     Absent,
-    /// All is well. If no process has its lock, it was killed, and the publisher waits for a successor.
+    /// All is well. If no process has its lock, it was killed, and the publisher waits for a
+    /// successor.
     Running,
     /// The disk refuses to write, and is asked again and again.
     Failing,
@@ -59,8 +60,8 @@ pub(crate) fn is_gating(pages: &Pages) -> bool {
     state & 1 == 1 && pages.publisher.load(mark, Ordering::Acquire) != state >> 1
 }
 
-/// Says of a journal that is not written any more where its files are, and up to where they have the log,
-/// durably. The page is writable, and nobody else's yet.
+/// Says of a journal that is not written any more where its files are, and up to where they have
+/// the log, durably. The page is writable, and nobody else's yet.
 pub(crate) fn say_closed(page: &Memory, path: &Path, end: Place) {
     let status = Status { page: page.clone() };
     status.set_written(end);
@@ -132,8 +133,8 @@ impl Status {
         self.set(journal::ERRORS, self.get(journal::ERRORS) + 1);
     }
 
-    /// The messages from offset `from` on and below `end` are in the log and not in the journal. To be
-    /// said before what lies behind them is said to be durable.
+    /// The messages from offset `from` on and below `end` are in the log and not in the journal. To
+    /// be said before what lies behind them is said to be durable.
     pub(crate) fn add_lost(&self, from: u64, end: u64) {
         // What was not made up for before it was left behind again is counted already.
         let counted = self.get(journal::MISSING_END).clamp(from, end);
@@ -141,8 +142,8 @@ impl Status {
         self.set_missing(from, end);
     }
 
-    /// The journal may lack messages from offset `from` on and below `end`. To be said before what lies
-    /// behind them is said to be durable.
+    /// The journal may lack messages from offset `from` on and below `end`. To be said before what
+    /// lies behind them is said to be durable.
     pub(crate) fn set_missing(&self, from: u64, end: u64) {
         if from == end {
             return;

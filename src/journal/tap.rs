@@ -15,8 +15,8 @@ use crate::sync::Ordering;
 /// Blocks that one call walks over at most, so that what was found is written soon.
 const BLOCKS_AT_ONCE: u64 = 16;
 
-/// What is wrong with a ring that does not go on where the journal ends: it is of another log, or the
-/// journal was cut.
+/// What is wrong with a ring that does not go on where the journal ends: it is of another log, or
+/// the journal was cut.
 const ANOTHER_LOG: &str = "a message that is another one than was journaled at its place";
 
 const NOT_NEXT: &str = "a block that does not follow the last";
@@ -41,8 +41,8 @@ pub(crate) struct Tap {
 }
 
 impl Tap {
-    /// Begins with the oldest block that the ring holds, or that the cursor of a journal which died early
-    /// still keeps in it.
+    /// Begins with the oldest block that the ring holds, or that the cursor of a journal which died
+    /// early still keeps in it.
     ///
     /// The caller holds the journal's lock, and `pages.journal` is writable.
     pub(crate) fn begin(ring: Ring, pages: &Pages) -> Result<Tap, Damaged> {
@@ -145,8 +145,9 @@ impl Tap {
         self.walk_on().map_err(|damaged| self.stop(damaged))
     }
 
-    /// Goes over the frames of block `number`, which is full: that they end where the next block begins,
-    /// with the offset that this says. Best done when its lines have come here for another reason.
+    /// Goes over the frames of block `number`, which is full: that they end where the next block
+    /// begins, with the offset that this says. Best done when its lines have come here for another
+    /// reason.
     pub(crate) fn check_full_block(&self, number: u64) -> Result<(), Stop> {
         let (header, next) = (self.ring.header(number), self.ring.header(number + 1));
         let ends_there = header.zip(next).map_or(Ok(false), |(header, next)| {
@@ -166,8 +167,8 @@ impl Tap {
         }
     }
 
-    /// Why it cannot go on behind something that no publisher writes: most likely the publisher went
-    /// on without this journal, and the ring is full of what comes a lap later.
+    /// Why it cannot go on behind something that no publisher writes: most likely the publisher
+    /// went on without this journal, and the ring is full of what comes a lap later.
     fn stop(&self, damaged: Damaged) -> Stop {
         if self.seat.is_evicted() { Stop::Evicted } else { Stop::Damaged(damaged) }
     }
@@ -201,9 +202,9 @@ impl Tap {
         Ok(true)
     }
 
-    /// Goes past the rest of a block that is full, which the header of the next one says: to walk over it
-    /// now would fetch one line after the other from the publisher's core. Its frames are checked when all
-    /// of it has come. Returns whether it is full.
+    /// Goes past the rest of a block that is full, which the header of the next one says: to walk
+    /// over it now would fetch one line after the other from the publisher's core. Its frames are
+    /// checked when all of it has come. Returns whether it is full.
     fn pass_full_block(&mut self) -> Result<bool, Damaged> {
         let next = block_of(self.tail.resume.position) + 1;
         // Edge `entry`: the block before was committed to its end.
@@ -221,8 +222,8 @@ impl Tap {
         Place { position: resume.position, offset: resume.offset }
     }
 
-    /// The place at the start of block `number`, which is at or behind the cursor and not behind the
-    /// committed end.
+    /// The place at the start of block `number`, which is at or behind the cursor and not behind
+    /// the committed end.
     pub(crate) fn edge(&self, number: u64) -> Place {
         let position = block_start(number);
         let offset = match self.ring.header(number) {
@@ -232,8 +233,8 @@ impl Tap {
         Place { position, offset }
     }
 
-    /// Offset of the first message that begins at the committed end or behind it, or of what comes next
-    /// there: of a message that goes on from before, the beginning may be missing.
+    /// Offset of the first message that begins at the committed end or behind it, or of what comes
+    /// next there: of a message that goes on from before, the beginning may be missing.
     pub(crate) fn next_beginning(&self) -> Result<u64, Stop> {
         let Place { position, offset } = self.committed();
         let (mut number, mut offset) = (block_of(position), offset);
@@ -276,8 +277,9 @@ impl Tap {
     }
 }
 
-/// Leaves a ring in which something else is found than was journaled. That is so, too, where the publisher
-/// went on meanwhile without this journal: then the ring does not have the place any more.
+/// Leaves a ring in which something else is found than was journaled. That is so, too, where the
+/// publisher went on meanwhile without this journal: then the ring does not have the place any
+/// more.
 fn none_if_evicted(mut seat: Seat, damaged: Damaged) -> Result<Option<Tap>, Damaged> {
     let is_evicted = seat.is_evicted();
     seat.leave();

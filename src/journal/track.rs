@@ -1,5 +1,5 @@
-//! Reading the log out of its files: the log's own reader over blocks that are loaded as it comes to
-//! them. What cannot be read is passed over, and comes as a loss.
+//! Reading the log out of its files: the log's own reader over blocks that are loaded as it comes
+//! to them. What cannot be read is passed over, and comes as a loss.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -23,8 +23,8 @@ const LOAD_BLOCKS: u64 = 4;
 /// After so many loads, one behind the other, threads load what follows.
 const LOADS_BEFORE_AHEAD: u32 = 2;
 
-/// How often a block that is missing, though others follow it, is looked for again where it may just be on
-/// its way to the disk.
+/// How often a block that is missing, though others follow it, is looked for again where it may
+/// just be on its way to the disk.
 const LOOKS_AGAIN: u32 = 1_000;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
 
@@ -60,8 +60,8 @@ impl Loader {
         BlockBuffer::new(LOAD_BLOCKS)
     }
 
-    /// Where a reader starts that is to find `start_at` in what lies before `limit`: then messages are to
-    /// be passed over by time alone. `None` when there is nothing in the files.
+    /// Where a reader starts that is to find `start_at` in what lies before `limit`: then messages
+    /// are to be passed over by time alone. `None` when there is nothing in the files.
     pub(crate) fn start(&mut self, start_at: StartAt, limit: u64) -> io::Result<Option<Start>> {
         let (blocks, end) = (&mut self.blocks, limit.div_ceil(BLOCK_BYTES));
         let found = match start_at {
@@ -86,9 +86,9 @@ impl Loader {
         }))
     }
 
-    /// Loads what `reader`, which has nothing left, comes to next, as far as it lies before `limit`: all that
-    /// lies there was written. Without a limit something may be on its way to the disk, and waits for that.
-    /// False at the end of what is there.
+    /// Loads what `reader`, which has nothing left, comes to next, as far as it lies before
+    /// `limit`: all that lies there was written. Without a limit something may be on its way to the
+    /// disk, and waits for that. False at the end of what is there.
     pub(crate) fn load(&mut self, reader: &mut Reader, limit: u64) -> io::Result<bool> {
         if let Some(jump) = reader.take_jump() {
             self.jump(reader, jump);
@@ -135,8 +135,8 @@ impl Loader {
         }
     }
 
-    /// Goes on where the log says that it does, further on: unless the ring went past the journal once more
-    /// before that was written. Then the next block says so.
+    /// Goes on where the log says that it does, further on: unless the ring went past the journal
+    /// once more before that was written. Then the next block says so.
     fn jump(&mut self, reader: &mut Reader, jump: u64) {
         let next = block_of(reader.position());
         if jump > next && !matches!(self.blocks.header(next), Ok(Some(_))) {
@@ -251,9 +251,10 @@ impl Track {
         Ok(())
     }
 
-    /// Shows `see` the end of what `blocks` have, from further and further back until it says that a frame
-    /// is one that is looked for: the last such frame is the one that it was shown last. `Unknown` also
-    /// where something behind it cannot be read, or the files end before offset `end_min`.
+    /// Shows `see` the end of what `blocks` have, from further and further back until it says that
+    /// a frame is one that is looked for: the last such frame is the one that it was shown last.
+    /// `Unknown` also where something behind it cannot be read, or the files end before offset
+    /// `end_min`.
     pub(crate) fn last(
         blocks: &mut Blocks,
         message_bytes_max: u64,
@@ -283,8 +284,8 @@ impl Track {
         })
     }
 
-    /// Whether there is a message or a loss in the log, which [`Track::frame`] has then. False at its
-    /// end, for now.
+    /// Whether there is a message or a loss in the log, which [`Track::frame`] has then. False at
+    /// its end, for now.
     pub(crate) fn ready(&mut self) -> io::Result<bool> {
         while self.advance()? {
             if !matches!(self.frame(), Some(Frame::Control { .. })) {

@@ -9,9 +9,9 @@
 //! a page: whatever part of the unflushed writes a power cut leaves, what was durable before it is
 //! as it was.
 //!
-//! A block that is not full goes out without a commit only under [`SyncPolicy::None`], and only where
-//! nothing of it is durable: its next checkpoint would go where the durable one is. For the same
-//! reason whatever a journal before this one left is made durable first.
+//! A block that is not full goes out without a commit only under [`SyncPolicy::None`], and only
+//! where nothing of it is durable: its next checkpoint would go where the durable one is. For the
+//! same reason whatever a journal before this one left is made durable first.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -32,8 +32,8 @@ use crate::log::walk::Damaged;
 /// Blocks that are written together at most: larger writes gain nothing.
 const CHUNK_BLOCKS: u64 = 4;
 
-/// Chunks that are under way at a time, outside of commits: while the disk is busy with these, blocks
-/// gather for a larger one.
+/// Chunks that are under way at a time, outside of commits: while the disk is busy with these,
+/// blocks gather for a larger one.
 const CHUNKS_UNDER_WAY: usize = 12;
 
 /// While so many are, a chunk waits until it is whole: a flood goes out in large writes, and what
@@ -72,8 +72,8 @@ pub(crate) enum Fault {
     /// The ring holds something that no publisher writes.
     #[error(transparent)]
     Damaged(Damaged),
-    /// What was written since the last flush may or may not be on the disk. A journal that is started
-    /// now writes it again.
+    /// What was written since the last flush may or may not be on the disk. A journal that is
+    /// started now writes it again.
     #[error("cannot make the journal durable: {0}")]
     Flush(io::Error),
 }
@@ -136,8 +136,8 @@ pub(crate) struct Writer<D: Disk> {
     flush: Option<Flush>,
     /// Segments that hold what is not durable.
     unflushed: Vec<Unflushed<D::Segment>>,
-    /// A flush failed, and what was written before it is gone from the ring: nothing is promised any
-    /// more, until a journal that is started anew has written it again.
+    /// A flush failed, and what was written before it is gone from the ring: nothing is promised
+    /// any more, until a journal that is started anew has written it again.
     is_doubtful: bool,
     /// Since when something has waited to be committed, or a block that is not full to be written.
     waits_since: Option<Duration>,
@@ -268,8 +268,8 @@ impl<D: Disk> Writer<D> {
             self.complete(completion)?;
             work += 1;
         }
-        // Behind the completions: what was written before the publisher went on without this journal
-        // was not overwritten meanwhile.
+        // Behind the completions: what was written before the publisher went on without this
+        // journal was not overwritten meanwhile.
         if self.tap.is_evicted() {
             return Err(Fault::Evicted);
         }
@@ -288,8 +288,8 @@ impl<D: Disk> Writer<D> {
         Ok(work)
     }
 
-    /// Whether everything that was published so far is durable, and says so itself; where nothing can
-    /// be promised any more, whether the disk has it.
+    /// Whether everything that was published so far is durable, and says so itself; where nothing
+    /// can be promised any more, whether the disk has it.
     pub(crate) fn is_settled(&self) -> bool {
         let position = self.tap.committed().position;
         self.commit.is_none()
@@ -411,8 +411,8 @@ impl<D: Disk> Writer<D> {
         let number = block_of(self.durable.position.max(self.begun));
         let segments = self.disk.segments().map_err(Fault::Flush)?;
         if is_first && !is_edge(self.durable.position) && segments.contains(&number) {
-            // A fresh segment would take the name of the one that holds what is durable. Where there
-            // is a fresh one already, what is durable lies in another one.
+            // A fresh segment would take the name of the one that holds what is durable. Where
+            // there is a fresh one already, what is durable lies in another one.
             return Err(Fault::Flush(error));
         }
         log::error!(
@@ -711,7 +711,8 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// Removes a segment that is no longer wanted: it would be taken for newer than the one that is.
+    /// Removes a segment that is no longer wanted: it would be taken for newer than the one that
+    /// is.
     fn remove(&mut self, first: u64) {
         if let Err(error) = self.disk.remove(first) {
             log::error!("cannot remove the journal's segment of block {first}: {error}");

@@ -110,8 +110,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Begins the payload of a control frame that says where the log goes on, with offsets that do not follow:
-/// its position is next. Such a frame is in a journal's files, and in no ring.
+/// Begins the payload of a control frame that says where the log goes on, with offsets that do not
+/// follow: its position is next. Such a frame is in a journal's files, and in no ring.
 #[cfg(not(loom))]
 pub(crate) const JUMP: u64 = u64::from_le_bytes(*b"TICKJUMP");
 

@@ -142,8 +142,8 @@ impl Lane {
         Ok(Lane::new(reader, None, ring, publisher, false, false))
     }
 
-    /// A subscription that begins with blocks from files, by a `reader` of these. Its seat, where it
-    /// has one, gates the publisher from [`Lane::go_on_in_ring`] on.
+    /// A subscription that begins with blocks from files, by a `reader` of these. Its seat, where
+    /// it has one, gates the publisher from [`Lane::go_on_in_ring`] on.
     #[cfg(not(loom))]
     pub(crate) fn from_files(
         ring: Ring,
@@ -195,8 +195,8 @@ impl Lane {
         }
         let ring = self.ring.clone();
         if self.seat.is_some() && self.is_waited_for {
-            // SAFETY: as in `Lane::reliable`: the seat is active with its cursor at the start of the
-            // block that is read next.
+            // SAFETY: as in `Lane::reliable`: the seat is active with its cursor at the start of
+            // the block that is read next.
             unsafe { self.reader.go_on_in_place(ring) };
         } else {
             self.reader.go_on_copied(ring);
@@ -210,7 +210,8 @@ impl Lane {
         self.reader.is_buffered()
     }
 
-    /// Goes on with blocks from files, which are loaded to `buffer`; the publisher is held up no more.
+    /// Goes on with blocks from files, which are loaded to `buffer`; the publisher is held up no
+    /// more.
     #[cfg(not(loom))]
     pub(crate) fn go_on_in_files(&mut self, buffer: BlockBuffer) {
         self.reader.go_on_buffered(buffer);
@@ -243,8 +244,8 @@ impl Lane {
         block_of(self.reader.position()) != block_of(self.synced)
     }
 
-    /// Offset behind the last message that is committed now; `None` when that cannot be told, as the
-    /// publisher goes on too fast.
+    /// Offset behind the last message that is committed now; `None` when that cannot be told, as
+    /// the publisher goes on too fast.
     ///
     /// # Errors
     /// When the log holds something that no publisher writes.

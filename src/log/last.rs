@@ -18,9 +18,9 @@ pub(crate) enum Found {
     Unknown,
 }
 
-/// Has `read` go over the blocks from one on to the end: the newest, then twice as many each time, until
-/// it has found something. So it costs little where that is frequent. `read` says `Never` of what it
-/// has gone over.
+/// Has `read` go over the blocks from one on to the end: the newest, then twice as many each time,
+/// until it has found something. So it costs little where that is frequent. `read` says `Never` of
+/// what it has gone over.
 pub(crate) fn search_back<E>(
     newest: u64,
     oldest: u64,

@@ -2,8 +2,8 @@
 //! is reached through here, so this is the place where raw pointers become words and bytes.
 //!
 //! Ring memory knows only relaxed and acquire/release loads and stores of words: a reader that is
-//! overrun while it copies sees old and new words mixed, which is defined behaviour, and finds out by
-//! validation.
+//! overrun while it copies sees old and new words mixed, which is defined behaviour, and finds out
+//! by validation.
 
 use std::fmt;
 use std::sync::Arc;
@@ -107,9 +107,10 @@ impl Memory {
         }
     }
 
-    /// Zeroed memory of this process, at least `bytes` of it in whole pages: what a disk can be asked
-    /// to read from or to write to without a copy. From 2 MiB on in huge pages where the kernel grants
-    /// them: a disk that is asked for the pieces of memory one by one is twice as fast with those.
+    /// Zeroed memory of this process, at least `bytes` of it in whole pages: what a disk can be
+    /// asked to read from or to write to without a copy. From 2 MiB on in huge pages where the
+    /// kernel grants them: a disk that is asked for the pieces of memory one by one is twice as
+    /// fast with those.
     ///
     /// # Errors
     /// When there is none left.
@@ -138,8 +139,8 @@ impl Memory {
         Ok(Memory { base, words: len / WORD_BYTES as usize, owner })
     }
 
-    /// Where byte `at` lies, of which `bytes` follow: for the kernel. Whoever has it read from there
-    /// or written to answers for the access, and keeps this memory until that is over.
+    /// Where byte `at` lies, of which `bytes` follow: for the kernel. Whoever has it read from
+    /// there or written to answers for the access, and keeps this memory until that is over.
     ///
     /// # Panics
     /// When that is not all in this memory.
@@ -227,8 +228,8 @@ impl Memory {
 
 /// The words of a memory, borrowed. Everything that is done to words is done here.
 ///
-/// Kept in a local variable it stays in registers, whereas the compiler loads what a [`Memory`] says
-/// of itself anew after every atomic store.
+/// Kept in a local variable it stays in registers, whereas the compiler loads what a [`Memory`]
+/// says of itself anew after every atomic store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Words<'a>(&'a [AtomicU64]);
 
@@ -248,7 +249,8 @@ impl<'a> Words<'a> {
         }
     }
 
-    /// `count` words from `index` on, as words of their own: one check for all that is done to them.
+    /// `count` words from `index` on, as words of their own: one check for all that is done to
+    /// them.
     #[inline(always)]
     pub(crate) fn part(self, index: u64, count: u64) -> Words<'a> {
         Words(self.run(index, count))
@@ -392,7 +394,8 @@ impl<'a> Words<'a> {
         // them meanwhile, and atomics have no padding.
         return unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u8>(), length as usize) };
         // Loom's atomics have no bytes to lend: they are read as plain memory, so that a store that
-        // is not ordered before or after is reported, and lent from a copy that a model never frees.
+        // is not ordered before or after is reported, and lent from a copy that a model never
+        // frees.
         #[cfg(loom)]
         {
             // SAFETY: loom keeps the value under a lock of its own; a race is reported, not run.

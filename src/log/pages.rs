@@ -24,8 +24,8 @@ pub(crate) const SLOTS: usize = 64;
 #[cfg(loom)]
 pub(crate) const SLOTS: usize = 2;
 
-/// Number of the journal's cursor, behind those of the slots. It gates the publisher as they do, but
-/// its lock says nothing: the requests of a journal that was killed go on reading the ring.
+/// Number of the journal's cursor, behind those of the slots. It gates the publisher as they do,
+/// but its lock says nothing: the requests of a journal that was killed go on reading the ring.
 pub(crate) const JOURNAL_SLOT: usize = SLOTS;
 
 /// Fields of the publisher page.
@@ -43,8 +43,8 @@ pub(crate) mod publisher {
     pub(crate) const BARRIER: u64 = 6;
     /// End of the blocks that the publisher has reserved; only grows.
     pub(crate) const RESERVED: u64 = 8;
-    /// Where the log begins in this ring, at a block's start: what lies before is in files alone. With
-    /// it the offset of the first message, and the highest timestamp before.
+    /// Where the log begins in this ring, at a block's start: what lies before is in files alone.
+    /// With it the offset of the first message, and the highest timestamp before.
     pub(crate) const BASE: u64 = 9;
     pub(crate) const BASE_OFFSET: u64 = 10;
     pub(crate) const BASE_TIMESTAMP_MAX_NS: u64 = 11;
@@ -101,8 +101,8 @@ pub(crate) mod journal {
     pub(crate) const DURABLE_OFFSET: u64 = 16;
     /// The same, as a position.
     pub(crate) const DURABLE: u64 = 17;
-    /// The durable position that the files themselves say: recovery needs the block that ends there, or
-    /// that it lies in, and none before.
+    /// The durable position that the files themselves say: recovery needs the block that ends
+    /// there, or that it lies in, and none before.
     pub(crate) const TOLD: u64 = 18;
     /// Every message below this offset was given to the disk, and a reader of the files finds it.
     pub(crate) const WRITTEN_OFFSET: u64 = 24;
@@ -120,8 +120,8 @@ pub(crate) mod journal {
     pub(crate) const GIVE_UP_AFTER_NS: u64 = 36;
     /// Messages that are in the log and not in the journal.
     pub(crate) const LOST: u64 = 37;
-    /// All that it lacks, and what came before it began, lies from this offset on, and below the next;
-    /// both 0 = it has everything.
+    /// All that it lacks, and what came before it began, lies from this offset on, and below the
+    /// next; both 0 = it has everything.
     pub(crate) const MISSING_FROM: u64 = 38;
     pub(crate) const MISSING_END: u64 = 39;
     /// Bytes of the path of the journal's directory, and the path.

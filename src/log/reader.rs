@@ -117,7 +117,8 @@ impl Reader {
         Reader::new(Source::copied(ring), start)
     }
 
-    /// A reader of blocks from files, which the caller reads into [`Reader::buffer`] as they are needed.
+    /// A reader of blocks from files, which the caller reads into [`Reader::buffer`] as they are
+    /// needed.
     #[cfg(not(loom))]
     pub(crate) fn buffered(buffer: BlockBuffer, start: Start, message_bytes_max: u64) -> Reader {
         let mut reader = Reader::new(Source::buffered(buffer), start);
@@ -243,8 +244,8 @@ impl Reader {
         self.position = block_start(block_of(u64::MAX));
     }
 
-    /// The block that the log goes on with, which has other offsets than are due, if what was read last says
-    /// so.
+    /// The block that the log goes on with, which has other offsets than are due, if what was read
+    /// last says so.
     #[cfg(not(loom))]
     pub(crate) fn take_jump(&mut self) -> Option<u64> {
         self.jump.take()
@@ -562,8 +563,8 @@ pub(crate) struct Run<'a> {
 
 #[cfg(not(loom))]
 impl<'a> Run<'a> {
-    /// How many messages it has from here on that take `bytes_max` of log together, and how much they
-    /// take. Takes none.
+    /// How many messages it has from here on that take `bytes_max` of log together, and how much
+    /// they take. Takes none.
     pub(crate) fn count_up_to(mut self, bytes_max: u64) -> (u64, u64) {
         let (mut count, mut bytes) = (0, 0);
         while let Some(message) = self.look() {

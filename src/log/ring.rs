@@ -155,8 +155,8 @@ impl<'a> Lines<'a> {
         debug_assert!(position.is_multiple_of(WORD_BYTES));
         let index = (position & self.mask) / WORD_BYTES;
         // SAFETY: `mask` is the memory's size in bytes - 1 (see `Ring::new` and `single_block`;
-        // neither ever changes), so what is masked with it lies in the memory. Said here, the check that every access
-        // makes is left out of the hot path.
+        // neither ever changes), so what is masked with it lies in the memory. Said here, the check
+        // that every access makes is left out of the hot path.
         unsafe { std::hint::assert_unchecked(index < self.words.len()) };
         index
     }

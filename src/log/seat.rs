@@ -49,8 +49,8 @@ impl Seat {
         Seat { pages, page, slot, generation, ring_bytes }
     }
 
-    /// Takes over a slot whose owner left it active and that the publisher still waits for, with its
-    /// cursor where it is.
+    /// Takes over a slot whose owner left it active and that the publisher still waits for, with
+    /// its cursor where it is.
     #[cfg(not(loom))]
     pub(crate) fn adopt(pages: Pages, page: Memory, slot: usize, ring_bytes: u64) -> Option<Seat> {
         let state = page.load(pages::cursor::STATE, Ordering::Relaxed);

@@ -94,15 +94,15 @@ pub(crate) fn by_offset(ring: &Ring, low: u64, high: u64, offset: u64) -> u64 {
     last_before(ring, low, high, |header| header.first_offset < offset)
 }
 
-/// The last block in `[low, high]` before which every timestamp is below `time_ns`, or else the oldest
-/// that is there: the walk from it meets the first message that is not.
+/// The last block in `[low, high]` before which every timestamp is below `time_ns`, or else the
+/// oldest that is there: the walk from it meets the first message that is not.
 pub(crate) fn by_time(ring: &Ring, low: u64, high: u64, time_ns: u64) -> u64 {
     last_before(ring, low, high, |header| header.timestamp_max_ns < time_ns)
 }
 
-/// The first message that begins in block `number` with a timestamp of at least `time_ns`; where none
-/// does, as an error, the offset of the next message behind the block. `None` when the block is not
-/// there any more.
+/// The first message that begins in block `number` with a timestamp of at least `time_ns`; where
+/// none does, as an error, the offset of the next message behind the block. `None` when the block
+/// is not there any more.
 pub(crate) fn first_at(
     ring: &Ring,
     number: u64,
@@ -118,9 +118,9 @@ pub(crate) fn first_at(
     Ok(walked.map(|tail| found.ok_or(tail.resume.offset)))
 }
 
-/// The last block in `[low, high]` whose header is `before` what is looked for, or else the oldest that
-/// is there. A block without its header counts as overwritten, so the search goes on with newer ones;
-/// when all are, it is `high + 1`.
+/// The last block in `[low, high]` whose header is `before` what is looked for, or else the oldest
+/// that is there. A block without its header counts as overwritten, so the search goes on with
+/// newer ones; when all are, it is `high + 1`.
 fn last_before(ring: &Ring, low: u64, high: u64, before: impl Fn(&BlockHeader) -> bool) -> u64 {
     let (mut found, mut low, mut high) = (low, low, high + 1);
     while low < high {

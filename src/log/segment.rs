@@ -12,9 +12,9 @@
 //! | 24 | 4 | 0 |
 //! | 28 | 4 | CRC-32C of line 0 and the 28 bytes before |
 //!
-//! A slot whose own CRC does not hold says nothing. A block counts up to the used bytes of its newest
-//! slot whose CRC over them holds; what lies behind is not part of the log. The two slots lie in one
-//! sector of 512 bytes, which a disk writes as a whole or not at all.
+//! A slot whose own CRC does not hold says nothing. A block counts up to the used bytes of its
+//! newest slot whose CRC over them holds; what lies behind is not part of the log. The two slots
+//! lie in one sector of 512 bytes, which a disk writes as a whole or not at all.
 
 use std::io;
 
@@ -142,7 +142,8 @@ impl BlockBuffer {
         Ok(BlockBuffer { ring: Ring::of_blocks(memory) })
     }
 
-    /// `count` buffers with places for `blocks` blocks each, a power of two, in one piece of memory.
+    /// `count` buffers with places for `blocks` blocks each, a power of two, in one piece of
+    /// memory.
     ///
     /// # Errors
     /// When there is no memory left.
@@ -184,8 +185,8 @@ impl BlockBuffer {
         verdict
     }
 
-    /// Makes what lies behind `position` in its block unreadable: a block that was read again while it
-    /// was being written, and cannot be believed.
+    /// Makes what lies behind `position` in its block unreadable: a block that was read again while
+    /// it was being written, and cannot be believed.
     pub(crate) fn clear_behind(&mut self, position: u64) {
         self.ring.lines().clear(position, block_end(position));
     }
@@ -254,9 +255,9 @@ impl BlockBuffer {
     }
 
     fn bytes(&self, number: u64, bytes: u64) -> &[u8] {
-        // SAFETY: the memory is this buffer's own, or the part of it that no other buffer has. It is
-        // written to by whoever reads a file into `place`, which is over before that call returns, and by
-        // the methods that take `&mut`; the slice borrows this.
+        // SAFETY: the memory is this buffer's own, or the part of it that no other buffer has. It
+        // is written to by whoever reads a file into `place`, which is over before that call
+        // returns, and by the methods that take `&mut`; the slice borrows this.
         unsafe { self.ring.lines().bytes(block_start(number), bytes) }
     }
 }

@@ -1,5 +1,5 @@
-//! Where a reader's bytes come from: the ring itself, a private copy of it, or blocks that were read
-//! from files. They differ only here.
+//! Where a reader's bytes come from: the ring itself, a private copy of it, or blocks that were
+//! read from files. They differ only here.
 
 use super::block::block_of;
 use super::copy::{Stall, copy_run};
@@ -43,9 +43,9 @@ impl Source {
     /// Blocks that are read from files into `buffer`.
     #[cfg(not(loom))]
     pub(crate) fn buffered(buffer: BlockBuffer) -> Source {
-        // Read in place: what is in the buffer changes only by `Source::buffer`, and once it was given away
-        // by `Source::exchange_buffer`. Both take `&mut`, and so never come while something that was
-        // read is borrowed.
+        // Read in place: what is in the buffer changes only by `Source::buffer`, and once it was
+        // given away by `Source::exchange_buffer`. Both take `&mut`, and so never come while
+        // something that was read is borrowed.
         let ring = buffer.ring().clone();
         Source { read: ring.clone(), ring, end: IN_PLACE, buffer: Some(buffer) }
     }
@@ -160,8 +160,8 @@ impl<'a> Window<'a> {
         self.lines.load(position, Ordering::Relaxed)
     }
 
-    /// The payload of the frame at `position`, whose commit word `word` is what was returned and whose
-    /// end was found to lie in the block.
+    /// The payload of the frame at `position`, whose commit word `word` is what was returned and
+    /// whose end was found to lie in the block.
     #[inline(always)]
     pub(crate) fn payload(self, position: u64, word: CommitWord) -> &'a [u8] {
         // SAFETY: in place, the frame was committed before (edge `commit`), so its bytes were
@@ -169,8 +169,8 @@ impl<'a> Window<'a> {
         // before a cursor behind them is stored. That takes a `&mut` of the reader's owner, which
         // this borrow excludes: the reader itself moves on inside `each_message`, but no slice gets
         // out of a handler that takes it with any lifetime. A copy, and a buffer, are the source's
-        // own, and are written to only by `fetch`, `buffer`, and who has one from `exchange_buffer`; these
-        // take `&mut` of the source.
+        // own, and are written to only by `fetch`, `buffer`, and who has one from
+        // `exchange_buffer`; these take `&mut` of the source.
         unsafe { self.lines.bytes(position + HEADER_BYTES, word.length()) }
     }
 }

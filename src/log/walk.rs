@@ -97,9 +97,9 @@ impl Tail {
         Tail { resume, train_open: false }
     }
 
-    /// Goes on over the committed frames up to the block's end, or to `limit`, calling `visit` with every message
-    /// start or gap (its position and offset) until that returns false. Ends before the first frame
-    /// that cannot be one, with an error.
+    /// Goes on over the committed frames up to the block's end, or to `limit`, calling `visit` with
+    /// every message start or gap (its position and offset) until that returns false. Ends before
+    /// the first frame that cannot be one, with an error.
     pub(crate) fn advance(
         &mut self,
         lines: Lines<'_>,

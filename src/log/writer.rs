@@ -21,8 +21,8 @@ use crate::sync::Ordering;
 /// Largest payload of a message that is one frame, and of a claim: 65,392 bytes.
 pub(crate) const FRAME_PAYLOAD_BYTES_MAX: u64 = BLOCK_CAPACITY_BYTES - HEADER_BYTES;
 
-/// How far ahead the line is that is asked for after each commit: stores become visible in order, so
-/// the zeroing of a line that is still in a reader's cache would hold up the commit behind it.
+/// How far ahead the line is that is asked for after each commit: stores become visible in order,
+/// so the zeroing of a line that is still in a reader's cache would hold up the commit behind it.
 const PREFETCH_AHEAD_BYTES: u64 = 2 * CLEAR_AHEAD_BYTES;
 
 /// From this many offsets on a gap starts a new block, so that the 32 bits of the offset in two
@@ -444,8 +444,8 @@ impl Writer {
     }
 }
 
-/// Invariant 1: zeroes the line starts up to D behind what is committed in `[at, end)`, never inside
-/// it. Those up to D behind `at` are zero already, by the same invariant.
+/// Invariant 1: zeroes the line starts up to D behind what is committed in `[at, end)`, never
+/// inside it. Those up to D behind `at` are zero already, by the same invariant.
 #[inline(always)]
 fn clear_ahead(lines: Lines<'_>, at: u64, end: u64, block_end: u64) {
     let from = end.max(at + CLEAR_AHEAD_BYTES);

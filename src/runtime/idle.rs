@@ -169,11 +169,11 @@ impl Idle {
     /// found `found`: it lifts the throughput of a flood.
     ///
     /// A reader at the writer's heels fetches the very lines that the writer is filling. It hardly
-    /// ever meets an empty poll, since with each line that it waits for some messages have come; but
-    /// it takes those lines from the writer all the time. So, with [`IdleStrategy::SpinPause`], a
-    /// poll that found *n* messages and did not reach its limit is followed by a pause of *n* spins,
-    /// at most 64. Where more than one message arrives per spin, each pause finds more than the one
-    /// before and the pauses grow; where fewer do, they shrink to one.
+    /// ever meets an empty poll, since with each line that it waits for some messages have come;
+    /// but it takes those lines from the writer all the time. So, with [`IdleStrategy::SpinPause`],
+    /// a poll that found *n* messages and did not reach its limit is followed by a pause of *n*
+    /// spins, at most 64. Where more than one message arrives per spin, each pause finds more than
+    /// the one before and the pauses grow; where fewer do, they shrink to one.
     ///
     /// # Examples
     /// ```no_run

@@ -11,8 +11,8 @@ use super::dir::{Dir, me};
 use super::error::FileError;
 use super::name::Name;
 
-/// Makes the directory `name` in `parent` with the permissions `mode`: `fill` puts into a hidden one
-/// what it is to hold, which then gets the name. When anything fails, nothing is left.
+/// Makes the directory `name` in `parent` with the permissions `mode`: `fill` puts into a hidden
+/// one what it is to hold, which then gets the name. When anything fails, nothing is left.
 ///
 /// The hidden one is locked while it is filled. What builders left that died meanwhile is removed.
 /// Before anything unfinished is removed, `discard` sees it, to remove what it has elsewhere.
@@ -101,8 +101,8 @@ impl Drop for Hidden<'_> {
 }
 
 /// Removes this user's hidden directories whose builder is no more, that is, holds no lock on them.
-/// (Its pid would say less: another container counts from 1 too, and pids come again.) For `discard`
-/// see [`build`].
+/// (Its pid would say less: another container counts from 1 too, and pids come again.) For
+/// `discard` see [`build`].
 pub(crate) fn remove_abandoned(parent: &Dir, discard: impl Fn(&Dir)) -> Result<(), FileError> {
     for (name, dir) in unfinished(parent)? {
         if dir.owner() != me()

@@ -3,8 +3,8 @@
 //! They are open-file-description locks (fcntl(2)), which last until the last descriptor of their
 //! description is closed. So each lock has a description of its own, closed on `exec`, and closed
 //! in a forked child by a handler: a child that lives on does not keep its parent's locks. A child
-//! on its way to `exec` does, for that moment; so does one made without handlers (see [`crate::fork`]), for
-//! its life.
+//! on its way to `exec` does, for that moment; so does one made without handlers (see
+//! [`crate::fork`]), for its life.
 //!
 //! What the handlers cannot do:
 //! - The first lock installs them: a fork that is under way in another thread at that moment misses
@@ -143,8 +143,8 @@ impl Drop for Lock {
     }
 }
 
-/// Whether anybody holds the exclusive lock on `byte`, this process included. Any description of the
-/// file does, also a read-only one, except that of the lock itself.
+/// Whether anybody holds the exclusive lock on `byte`, this process included. Any description of
+/// the file does, also a read-only one, except that of the lock itself.
 ///
 /// Shared locks do not count: whoever may only read the file can take one, and must not look like
 /// an owner.
@@ -244,7 +244,8 @@ extern "C" fn close_in_child() {
     unlock_gate();
 }
 
-/// Installs the handlers, once, and not within the gate, which a fork in another thread may wait for.
+/// Installs the handlers, once, and not within the gate, which a fork in another thread may wait
+/// for.
 fn watch_forks() -> Result<(), LockError> {
     static INSTALLED: OnceLock<libc::c_int> = OnceLock::new();
     fork::watch()?;

@@ -34,8 +34,8 @@ pub(crate) enum Pages {
 
 /// A part of a file in this process's address space, shared with whoever else maps it.
 ///
-/// It is not inherited by forked children; a `Map` that is dropped in one does nothing. Whoever uses
-/// its address there meets nothing, or what the child has mapped at the address since.
+/// It is not inherited by forked children; a `Map` that is dropped in one does nothing. Whoever
+/// uses its address there meets nothing, or what the child has mapped at the address since.
 #[derive(Debug)]
 pub(crate) struct Map {
     /// `None` only while it is dropped.
@@ -52,8 +52,8 @@ unsafe impl Send for Map {}
 unsafe impl Sync for Map {}
 
 impl Map {
-    /// Maps `len` bytes at `offset` of `file` and touches each page, so that no later access faults;
-    /// but for [`Access::Glance`].
+    /// Maps `len` bytes at `offset` of `file` and touches each page, so that no later access
+    /// faults; but for [`Access::Glance`].
     ///
     /// # Errors
     ///
@@ -161,7 +161,8 @@ pub(crate) fn allocate(file: &File, len: u64, pages: Pages) -> io::Result<()> {
     }
     let bytes = i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
     loop {
-        // SAFETY: `fallocate` takes no pointer, and the descriptor is open while `file` is borrowed.
+        // SAFETY: `fallocate` takes no pointer, and the descriptor is open while `file` is
+        // borrowed.
         let result = unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, bytes) };
         if result == 0 {
             return Ok(());

@@ -24,12 +24,13 @@ pub(crate) fn root_path() -> PathBuf {
     }
 }
 
-/// Opens the directory of all buses. It is not made by looking: `NotFound` says that nobody has made
-/// a bus yet.
+/// Opens the directory of all buses. It is not made by looking: `NotFound` says that nobody has
+/// made a bus yet.
 ///
 /// # Errors
 ///
-/// What [`Dir::open`] returns, `WrongOwner` and `NotSticky` when others could exchange what is in it.
+/// What [`Dir::open`] returns, `WrongOwner` and `NotSticky` when others could exchange what is in
+/// it.
 pub(crate) fn open_root() -> Result<Dir, FileError> {
     open_trusted(&root_path())
 }

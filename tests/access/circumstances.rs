@@ -166,8 +166,8 @@ pub(crate) fn fork_as_first() {
     assert_eq!(fork_with_everything_open(), 1);
 }
 
-/// A process that forks: its child keeps no lock and may drop everything. Returns the id that the child
-/// sees itself have.
+/// A process that forks: its child keeps no lock and may drop everything. Returns the id that the
+/// child sees itself have.
 pub(crate) fn fork_with_everything_open() -> u32 {
     let bus = TestBus::new();
     let topic = bus.topic("t").ring_bytes(RING_BYTES).reliable_max(1).create().expect("a topic");
@@ -212,8 +212,8 @@ pub(crate) fn fork_with_everything_open() -> u32 {
     u32::from_ne_bytes(id)
 }
 
-/// A process that forks: what its child inherits opens nothing, and a bus that the child opens is kept
-/// from being removed.
+/// A process that forks: what its child inherits opens nothing, and a bus that the child opens is
+/// kept from being removed.
 pub(crate) fn fork_and_open_anew() {
     let name = TestBus::new_name();
     let bus = Bus::create(&name).expect("a new bus");

@@ -145,8 +145,8 @@ fn files_are_private_to_owner_and_group_unless_told_otherwise() {
     }
 }
 
-/// Removes a bus that nobody uses. A program that another test starts has all descriptors for a moment,
-/// until its `exec`: it is waited for.
+/// Removes a bus that nobody uses. A program that another test starts has all descriptors for a
+/// moment, until its `exec`: it is waited for.
 fn remove(name: &str) {
     let removed = (0..5000).find_map(|_| match Bus::remove(name, false) {
         Err(RemoveError::InUse { .. }) => {

@@ -32,8 +32,8 @@ pub(crate) fn begin() -> Option<Vec<String>> {
     Some(role.split(' ').map(str::to_owned).collect())
 }
 
-/// Goes on in another role, as a program that starts anew in what this thread has made its own: what
-/// is the thread's becomes the process's. Returns only to say why that fails.
+/// Goes on in another role, as a program that starts anew in what this thread has made its own:
+/// what is the thread's becomes the process's. Returns only to say why that fails.
 pub(crate) fn go_on_as(role: &str) -> io::Error {
     let program = env::current_exe().expect("this program has a path");
     Command::new(program).args(env::args_os().skip(1)).env(ROLE_VARIABLE, role).exec()
@@ -82,9 +82,9 @@ impl Child {
             die_with_parent();
             Ok(())
         };
-        // SAFETY: what runs between fork and exec is one system call. (That anything does makes this
-        // a real fork, at which a child loses its parent's locks: without, it would keep them until
-        // its exec, and a test that drops a lock in another thread could find it held.)
+        // SAFETY: what runs between fork and exec is one system call. (That anything does makes
+        // this a real fork, at which a child loses its parent's locks: without, it would keep them
+        // until its exec, and a test that drops a lock in another thread could find it held.)
         let command = unsafe { command.pre_exec(before_exec) };
         let mut process = command.spawn().expect("this program runs once more");
         let input = process.stdin.take();

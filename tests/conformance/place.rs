@@ -1,5 +1,5 @@
-//! Where the publisher and the subscriber of a scenario live. A new kind of place is added here, and
-//! in `main`.
+//! Where the publisher and the subscriber of a scenario live. A new kind of place is added here,
+//! and in `main`.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;

@@ -1,5 +1,5 @@
-//! Files that are damaged, foreign or made to deceive: whoever opens them gets an error, a notice or
-//! the right data, and never a signal, a panic, an endless wait or bytes that nobody published.
+//! Files that are damaged, foreign or made to deceive: whoever opens them gets an error, a notice
+//! or the right data, and never a signal, a panic, an endless wait or bytes that nobody published.
 
 mod attempt;
 #[path = "../common/mod.rs"]

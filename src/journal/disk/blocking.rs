@@ -31,8 +31,8 @@ pub(super) fn set_direct(file: &File, is_direct: bool) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Whether the page cache has all of these bytes of the file; taken to be so where the kernel, before
-/// 6.5, cannot tell, and never so where its pages are larger than ours.
+/// Whether the page cache has all of these bytes of the file; taken to be so where the kernel,
+/// before 6.5, cannot tell, and never so where its pages are larger than ours.
 pub(super) fn is_cached(file: &File, at: u64, bytes: u64) -> bool {
     // `struct cachestat_range` and `struct cachestat` of <linux/mman.h>: the second begins with how
     // many pages are cached.
@@ -48,13 +48,13 @@ pub(super) fn is_cached(file: &File, at: u64, bytes: u64) -> bool {
 
 /// Has the kernel not fill its page cache ahead of who reads through this open file.
 pub(super) fn expect_no_order(file: &File) {
-    // SAFETY: takes no pointer, and the descriptor is open while `file` is borrowed. Advice that is not
-    // taken costs time only.
+    // SAFETY: takes no pointer, and the descriptor is open while `file` is borrowed. Advice that is
+    // not taken costs time only.
     unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_RANDOM) };
 }
 
-/// The first byte from `at` on that was ever written; what lies before reads as zeroes. `None` when that
-/// is all that follows. A file system that cannot tell says that everything was.
+/// The first byte from `at` on that was ever written; what lies before reads as zeroes. `None` when
+/// that is all that follows. A file system that cannot tell says that everything was.
 pub(super) fn next_written(file: &File, at: u64) -> Option<u64> {
     // SAFETY: takes no pointer, and the descriptor is open while `file` is borrowed.
     let found = unsafe { libc::lseek(file.as_raw_fd(), at as libc::off_t, libc::SEEK_DATA) };

@@ -1,5 +1,6 @@
 //! A disk for tests that does to unflushed writes what a power cut does: each of them is there, or
-//! not, or of each of its sectors what it or an earlier write left. Driven by a seed, so that what went wrong can be repeated.
+//! not, or of each of its sectors what it or an earlier write left. Driven by a seed, so that what
+//! went wrong can be repeated.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
@@ -61,8 +62,8 @@ pub(crate) struct Machine {
     /// What is found under which name, as long as there is power, and without it.
     names: BTreeMap<u64, usize>,
     durable_names: BTreeMap<u64, usize>,
-    /// With the number that each had. One is used again for a higher number only: what it holds would be
-    /// taken for the log's.
+    /// With the number that each had. One is used again for a higher number only: what it holds
+    /// would be taken for the log's.
     spares: Vec<(u64, usize)>,
     /// Which are kept from other writers.
     locked: BTreeSet<usize>,

@@ -85,8 +85,8 @@ impl SegmentReader {
         blocking::read(self.lock.file()?, at, to)
     }
 
-    /// The same for someone who reads a lot. What the page cache does not have goes past it from then on,
-    /// since to copy by way of it takes longer than a fast disk.
+    /// The same for someone who reads a lot. What the page cache does not have goes past it from
+    /// then on, since to copy by way of it takes longer than a fast disk.
     pub(crate) fn read_much(&mut self, at: u64, to: &Part) -> io::Result<()> {
         let file = self.lock.file()?;
         if self.way == Way::Ahead {

@@ -1,10 +1,10 @@
 //! What a journal asks of a disk. Everything that is read from one, written to one or made durable
 //! goes through here, so that a test can put a disk in its place that loses, tears and reorders.
 //!
-//! A journal of one partition is a directory of segment files. A segment is named after the number of
-//! its first block and has room for a fixed count of blocks; it ends where the next one begins. Block
-//! `n` lies in the segment with the highest first block that is not above `n`, `n - first` blocks from
-//! its start.
+//! A journal of one partition is a directory of segment files. A segment is named after the number
+//! of its first block and has room for a fixed count of blocks; it ends where the next one begins.
+//! Block `n` lies in the segment with the highest first block that is not above `n`, `n - first`
+//! blocks from its start.
 //!
 //! | file | holds |
 //! |---|---|
@@ -60,8 +60,8 @@ pub(crate) struct Completion {
 
 /// A directory of segments, opened to be written to by one journal.
 pub(crate) trait Disk {
-    /// A segment that is open. Cloning shares it; dropping all clones closes it, once everything that
-    /// was asked of it is over.
+    /// A segment that is open. Cloning shares it; dropping all clones closes it, once everything
+    /// that was asked of it is over.
     type Segment: Clone;
 
     /// Blocks that a segment has room for.
@@ -84,17 +84,17 @@ pub(crate) trait Disk {
     /// Makes all names durable.
     fn sync(&mut self) -> io::Result<()>;
 
-    /// Asks for a segment that begins with block `first`: its room allocated, its name durable. What
-    /// it holds may be anything that segments of lower numbers held. One that is there already under that name
-    /// is replaced. One can be asked for at a time.
+    /// Asks for a segment that begins with block `first`: its room allocated, its name durable.
+    /// What it holds may be anything that segments of lower numbers held. One that is there already
+    /// under that name is replaced. One can be asked for at a time.
     fn prepare(&mut self, first: u64);
 
     /// The segment that was asked for, once it is ready.
     fn prepared(&mut self) -> Option<io::Result<Self::Segment>>;
 
     /// Asks for `parts` to be written one behind the other, from byte `at` of the segment on. Their
-    /// memory must stay as it is until that is over. Nothing else that is under way may be about the
-    /// same pages.
+    /// memory must stay as it is until that is over. Nothing else that is under way may be about
+    /// the same pages.
     fn write(&mut self, id: u64, segment: &Self::Segment, at: u64, parts: &[Part]);
 
     /// Asks for everything that was written to the segment, as far as its completion was returned

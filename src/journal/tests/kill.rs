@@ -1,5 +1,5 @@
-//! The journal's process is killed at every point of a run, and again and again, while its publisher
-//! lives or dies; a successor goes on. Nothing is missed, and nothing is there twice.
+//! The journal's process is killed at every point of a run, and again and again, while its
+//! publisher lives or dies; a successor goes on. Nothing is missed, and nothing is there twice.
 
 use super::world::{POLICIES, World};
 use crate::journal::writer::SyncPolicy;

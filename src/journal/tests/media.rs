@@ -1,5 +1,6 @@
-//! A medium that fails: bits that flip, ranges that cannot be read, files that are cut off. Whatever it
-//! is, recovery finds a true beginning of the log, and tells what is missing, or names the place.
+//! A medium that fails: bits that flip, ranges that cannot be read, files that are cut off.
+//! Whatever it is, recovery finds a true beginning of the log, and tells what is missing, or names
+//! the place.
 
 use std::time::Duration;
 

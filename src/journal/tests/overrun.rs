@@ -1,5 +1,6 @@
-//! A publisher that goes on without its journal, again and again, while that is killed or the power cut at
-//! any point: also where it goes on behind what it lacks. The files are read as any program reads them.
+//! A publisher that goes on without its journal, again and again, while that is killed or the power
+//! cut at any point: also where it goes on behind what it lacks. The files are read as any program
+//! reads them.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -115,8 +116,8 @@ fn start(world: &mut World, is_anew: bool) -> bool {
     }
 }
 
-/// Goes on until the machine stops, or everything is published. Returns how often the journal was left
-/// behind.
+/// Goes on until the machine stops, or everything is published. Returns how often the journal was
+/// left behind.
 fn run(world: &mut World) -> u64 {
     let mut evictions = 0;
     for _ in 0..1_000_000 {

@@ -1,5 +1,5 @@
-//! A disk that refuses: writes in part or not at all, no room, flushes that fail. The journal goes on
-//! when the disk does, says how it is, and keeps what it promised.
+//! A disk that refuses: writes in part or not at all, no room, flushes that fail. The journal goes
+//! on when the disk does, says how it is, and keeps what it promised.
 
 use super::world::{POLICIES, World};
 use crate::journal::disk::faulty::Faults;

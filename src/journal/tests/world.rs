@@ -103,8 +103,8 @@ impl World {
         Ok(())
     }
 
-    /// Fails where anything is there behind the end of a journal that has just begun, or in a segment that
-    /// goes on in the next one.
+    /// Fails where anything is there behind the end of a journal that has just begun, or in a
+    /// segment that goes on in the next one.
     fn assert_nothing_remains(&self) {
         let end = self.page(pages::journal::WRITTEN).div_ceil(BLOCK_BYTES);
         let machine = self.machine.borrow();
@@ -142,8 +142,8 @@ impl World {
         self.start()
     }
 
-    /// The journal's process is killed, and another one goes on, until step `stop_at` of the machine if
-    /// that comes so soon. What was acknowledged is there.
+    /// The journal's process is killed, and another one goes on, until step `stop_at` of the
+    /// machine if that comes so soon. What was acknowledged is there.
     pub(super) fn kill(&mut self, stop_at: Option<u64>) {
         self.journal = None;
         self.machine.borrow_mut().kill();
@@ -256,8 +256,9 @@ impl World {
         self.page(pages::journal::TOLD)
     }
 
-    /// Fails unless the files say by themselves, after a power cut, what the journal told before it,
-    /// and unless everything that was `acknowledged` is there, also without the segments that may go.
+    /// Fails unless the files say by themselves, after a power cut, what the journal told before
+    /// it, and unless everything that was `acknowledged` is there, also without the segments that
+    /// may go.
     pub(super) fn check_without_what_may_go(&self, told: u64, acknowledged: u64) {
         let says = self.try_recover().expect("it can be recovered").durable.position;
         assert!(says >= told, "{says} of {told}");

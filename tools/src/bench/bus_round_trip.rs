@@ -1,5 +1,5 @@
-//! A round trip over the bus: two topics, a publisher and a reliable subscriber of each, one pair in
-//! either process.
+//! A round trip over the bus: two topics, a publisher and a reliable subscriber of each, one pair
+//! in either process.
 use std::cell::RefCell;
 use std::rc::Rc;
 

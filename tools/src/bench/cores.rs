@@ -15,7 +15,8 @@ pub(crate) struct Cores {
 }
 
 impl Cores {
-    /// The first two cores that this process may run on; twice the same one where there is only one.
+    /// The first two cores that this process may run on; twice the same one where there is only
+    /// one.
     ///
     /// # Errors
     /// When the system does not tell.

@@ -1,5 +1,5 @@
-//! What subscribers cost the publisher: one publishes, and one thread of the other process polls them
-//! all. Full waits are not counted: how fast a crowd reads is not the publisher's cost.
+//! What subscribers cost the publisher: one publishes, and one thread of the other process polls
+//! them all. Full waits are not counted: how fast a crowd reads is not the publisher's cost.
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};

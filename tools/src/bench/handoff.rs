@@ -1,4 +1,5 @@
-//! The bare hand-off, the physical limit of a round trip: one side stores a number, the other answers.
+//! The bare hand-off, the physical limit of a round trip: one side stores a number, the other
+//! answers.
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;

@@ -1,7 +1,8 @@
-//! `tickcast bench`: what the bus costs beside the bare hand-off and the bare stream of this machine.
+//! `tickcast bench`: what the bus costs beside the bare hand-off and the bare stream of this
+//! machine.
 //!
-//! An absolute latency means little on a host that moves its virtual cores about, so all figures are
-//! ratios of blocks that ran next to each other. [`lineup`] is the place to add a contender.
+//! An absolute latency means little on a host that moves its virtual cores about, so all figures
+//! are ratios of blocks that ran next to each other. [`lineup`] is the place to add a contender.
 mod bare;
 mod block;
 mod bus_round_trip;

@@ -2,7 +2,8 @@
 //!
 //! A command travels through the child's standard input, so between blocks the child sleeps in the
 //! kernel and leaves its core to others, and sees the end of its parent as the end of the input.
-//! That a block was begun and finished is told by two words in shared memory, without a system call.
+//! That a block was begun and finished is told by two words in shared memory, without a system
+//! call.
 use std::env;
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;

@@ -1,5 +1,5 @@
-//! Blocks are interleaved here: each round measures the bare hand-off, every contender once, and the
-//! hand-off again, so that whatever the host does in between, it does to all alike.
+//! Blocks are interleaved here: each round measures the bare hand-off, every contender once, and
+//! the hand-off again, so that whatever the host does in between, it does to all alike.
 use std::time::{Duration, Instant};
 
 use anyhow::Result;

@@ -1,4 +1,5 @@
-//! How both sides of a benchmark wait for each other: one bounded spin, the same for every contender.
+//! How both sides of a benchmark wait for each other: one bounded spin, the same for every
+//! contender.
 use std::hint::spin_loop;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
@@ -46,8 +47,8 @@ pub(crate) fn spin_until<const PAUSES: u32>(mut ready: impl FnMut() -> bool) -> 
     yield_until(&mut ready)
 }
 
-/// The other side is not running. `ready` is called through a pointer, so that the call above remains
-/// the only one and becomes part of its loop.
+/// The other side is not running. `ready` is called through a pointer, so that the call above
+/// remains the only one and becomes part of its loop.
 #[cold]
 fn yield_until(ready: &mut dyn FnMut() -> bool) -> Result<()> {
     let start = Instant::now();

@@ -1,5 +1,5 @@
-//! The bare stream, the physical limit of throughput: fixed slots of one cache line, the sequence in
-//! the first word, 48 bytes copied in and out, and one cursor that gates the writer.
+//! The bare stream, the physical limit of throughput: fixed slots of one cache line, the sequence
+//! in the first word, 48 bytes copied in and out, and one cursor that gates the writer.
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, ensure};

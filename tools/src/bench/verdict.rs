@@ -28,8 +28,8 @@ pub(crate) struct Judged {
 pub(crate) const LATENCY_COLUMNS: [&str; 5] =
     ["p50 / bare", "p99 / bare", "p50 ns", "p99 ns", "p99.9 ns"];
 
-/// Judges the contenders of a round, then the fastest of `variants` among them, by the rule that picks
-/// the hand-off's, and last the closing hand-off.
+/// Judges the contenders of a round, then the fastest of `variants` among them, by the rule that
+/// picks the hand-off's, and last the closing hand-off.
 pub(crate) fn judge_latency(round: &Round<Latency>, variants: Range<usize>) -> Vec<Judged> {
     let judge = |block: &Latency| {
         let p50 = block.p50_ns.map(|p50_ns| p50_ns / round.handoff_ns);

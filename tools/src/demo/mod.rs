@@ -1,5 +1,6 @@
 //! `tickcast demo`: plays market data to two subscribers in this process and three in processes of
-//! their own, journals and replays them, verifies what each got, and measures. Change here what the demonstration consists of.
+//! their own, journals and replays them, verifies what each got, and measures. Change here what the
+//! demonstration consists of.
 
 mod checksum;
 mod child;

@@ -161,7 +161,8 @@ mod tests {
     const LATENCY: Distribution =
         Distribution { samples: 0, p50_ns: None, p99_ns: None, p99_9_ns: None, max_ns: None };
 
-    /// What is found wrong when `change` is done on the way to a tape that is played more than once.
+    /// What is found wrong when `change` is done on the way to a tape that is played more than
+    /// once.
     fn differences(change: impl FnOnce(&mut Vec<(u64, Vec<u8>)>)) -> Vec<Difference> {
         let tape = Tape::generated();
         let messages = tape.len() + 1000;

@@ -1,5 +1,5 @@
-//! The last part of the demonstration: the same messages go to a journal on disk, and come back from
-//! it. Change here how many.
+//! The last part of the demonstration: the same messages go to a journal on disk, and come back
+//! from it. Change here how many.
 
 use std::env;
 use std::fmt;

@@ -5,8 +5,9 @@ use std::ops::Range;
 use super::InputError;
 use super::source::Source;
 
-/// Reads the next line, of at most `bytes_max` without its newline, into `buffer`. Only the newline is cut off: a carriage return before it is
-/// the message's own. A last line without a newline counts.
+/// Reads the next line, of at most `bytes_max` without its newline, into `buffer`. Only the newline
+/// is cut off: a carriage return before it is the message's own. A last line without a newline
+/// counts.
 pub(super) fn next_line(
     source: &mut Source,
     bytes_max: u64,

@@ -1,4 +1,5 @@
-//! `tickcast journal`: looks at journals, and cuts them at either end. Each subcommand has its own file.
+//! `tickcast journal`: looks at journals, and cuts them at either end. Each subcommand has its own
+//! file.
 
 pub(crate) mod dump;
 pub(crate) mod info;

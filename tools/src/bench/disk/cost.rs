@@ -1,5 +1,6 @@
 //! What the journal costs the publisher at a steady rate, beside one reliable reader that looks at
-//! every line of each message: both run on the other core and read what the publisher's has written.
+//! every line of each message: both run on the other core and read what the publisher's has
+//! written.
 use std::hint::{black_box, spin_loop};
 use std::time::{Duration, Instant};
 

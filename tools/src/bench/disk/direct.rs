@@ -1,5 +1,5 @@
-//! The bare loops, the limits of the disk: pages that lie ready are written, or read to where nobody
-//! looks at them, by io_uring. The `unsafe` of all this is here.
+//! The bare loops, the limits of the disk: pages that lie ready are written, or read to where
+//! nobody looks at them, by io_uring. The `unsafe` of all this is here.
 use std::fs::File;
 use std::hint::{black_box, spin_loop};
 use std::io;
@@ -146,8 +146,8 @@ impl Feeder {
     /// Fills each slot that is empty.
     pub(super) fn feed(&mut self) {
         for (number, Slot(owner)) in self.memory.slots.iter().enumerate() {
-            // Pairs with both stores of `EMPTY`: the kernel has read what was in it, and has so many
-            // bytes.
+            // Pairs with both stores of `EMPTY`: the kernel has read what was in it, and has so
+            // many bytes.
             let taken =
                 owner.compare_exchange(EMPTY, FILLING, Ordering::Acquire, Ordering::Relaxed);
             if taken.is_err() {
@@ -159,8 +159,8 @@ impl Feeder {
                 self.message[..8].copy_from_slice(&at.to_ne_bytes());
                 let length = MESSAGE_BYTES.min(bytes as usize - at);
                 let to = slot.wrapping_add(at);
-                // SAFETY: a part of the slot, which lies inside of a mapping that is never unmapped, and
-                // which is the feeder's alone until it is `FULL`.
+                // SAFETY: a part of the slot, which lies inside of a mapping that is never
+                // unmapped, and which is the feeder's alone until it is `FULL`.
                 unsafe { to.copy_from(self.message.as_ptr(), length) };
             }
             // Pairs with the loads in `take` and `rest`: what it holds is there.
@@ -205,8 +205,8 @@ impl Direct {
         Feeder { memory: Arc::clone(&self.memory), message: [0x5A; MESSAGE_BYTES] }
     }
 
-    /// Does `work` to all of `spans`, as far as they hold whole requests. Returns how long that took;
-    /// flushes at its end are over, but do not count.
+    /// Does `work` to all of `spans`, as far as they hold whole requests. Returns how long that
+    /// took; flushes at its end are over, but do not count.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -359,9 +359,9 @@ impl Direct {
     fn transfer(&mut self, work: Work, file: &File, at: u64, slot: u32, bytes: u32, number: u64) {
         let address = self.memory.slot(slot as usize, bytes);
         if work.is_fed() || work == Work::CheckWriteAndFlush {
-            // SAFETY: inside of the mapping, as was asserted, which was filled when it was made. Nobody
-            // writes to it: the slot was taken, so the feeder does not, and a request reads into it
-            // only where the work is to read; between two works none is under way.
+            // SAFETY: inside of the mapping, as was asserted, which was filled when it was made.
+            // Nobody writes to it: the slot was taken, so the feeder does not, and a request reads
+            // into it only where the work is to read; between two works none is under way.
             let written = unsafe { slice::from_raw_parts(address, bytes as usize) };
             black_box(crc32c::crc32c(written));
         }
@@ -382,9 +382,9 @@ impl Direct {
         assert!(!self.is_broken, "something is staged whose file may be closed");
         self.open += 1;
         // SAFETY: the memory of a request is part of a mapping that is never unmapped and that
-        // nobody but the kernel looks at while it is filled. The file is open when the kernel takes the request, which
-        // holds it from then on: the two callers that stage requests borrow the file, and before
-        // they return the kernel has taken all, or is asked nothing any more.
+        // nobody but the kernel looks at while it is filled. The file is open when the kernel takes
+        // the request, which holds it from then on: the two callers that stage requests borrow the
+        // file, and before they return the kernel has taken all, or is asked nothing any more.
         unsafe { self.ring.submission().push(entry) }.expect("more room than requests");
     }
 

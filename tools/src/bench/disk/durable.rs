@@ -1,6 +1,6 @@
-//! How long it takes until a message is durable, beside what a disk takes at least for that: the two
-//! pages that change are written together, and the file is flushed. And how many messages become
-//! durable together.
+//! How long it takes until a message is durable, beside what a disk takes at least for that: the
+//! two pages that change are written together, and the file is flushed. And how many messages
+//! become durable together.
 use std::fs::File;
 use std::time::{Duration, Instant};
 

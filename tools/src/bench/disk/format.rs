@@ -1,5 +1,5 @@
-//! The journal's files once more, after `docs/journal.md` alone: a bare loop over blocks in memory, and
-//! blocks that are made without a journal.
+//! The journal's files once more, after `docs/journal.md` alone: a bare loop over blocks in memory,
+//! and blocks that are made without a journal.
 
 /// Bytes of a block, and of the part of it that a search reads.
 pub(super) const BLOCK_BYTES: usize = 1 << 16;

@@ -1,9 +1,10 @@
-//! `tickcast bench journal` and `tickcast bench replay`: what the journal makes of a disk, beside bare
-//! loops that do the same to the same disk. Each comparison is a file; which there are is said in
+//! `tickcast bench journal` and `tickcast bench replay`: what the journal makes of a disk, beside
+//! bare loops that do the same to the same disk. Each comparison is a file; which there are is said
+//! in
 //! [`journal`] and [`replay`].
 //!
-//! As with latencies only ratios count: blocks of both run next to each other. The files take some 3
-//! GiB at most, and are removed.
+//! As with latencies only ratios count: blocks of both run next to each other. The files take some
+//! 3 GiB at most, and are removed.
 pub(super) mod cold;
 pub(super) mod cost;
 mod direct;
@@ -38,7 +39,8 @@ use super::temporary_bus::TemporaryBus;
 use super::{Options, deliver};
 use crate::interrupt::Interrupt;
 
-/// The rings that a publisher floods: so small that what the journal is to write is still in a cache.
+/// The rings that a publisher floods: so small that what the journal is to write is still in a
+/// cache.
 const RING_BYTES: u64 = 8 << 20;
 
 /// Measures what a journal writes and what it costs, prints the report.

@@ -1,5 +1,5 @@
-//! How late messages come in a replay at the recorded pace, beside how late a loop is on the same core
-//! that does nothing but wait for the same times: the hiccups of the core.
+//! How late messages come in a replay at the recorded pace, beside how late a loop is on the same
+//! core that does nothing but wait for the same times: the hiccups of the core.
 use std::hint::spin_loop;
 use std::time::{Duration, Instant};
 

@@ -18,8 +18,8 @@ use crate::bench::temporary_bus::TemporaryBus;
 /// Bytes of a segment: what a journal has unless it is told otherwise.
 pub(super) const SEGMENT_BYTES: u64 = 64 << 20;
 
-/// Segments that a journal has before it uses old ones again: what it keeps and is not durable, what
-/// it writes, has ready and has spare.
+/// Segments that a journal has before it uses old ones again: what it keeps and is not durable,
+/// what it writes, has ready and has spare.
 pub(super) const SEGMENTS_IN_TURN: u64 = 8;
 
 /// Segments of one that makes new ones which are not its old ones: what is written, and what is

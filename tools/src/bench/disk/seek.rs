@@ -1,5 +1,5 @@
-//! How often a replay reads to find its start in a journal of 100 GiB: sparse files, in which the blocks
-//! are that a search by halves comes to, and those that are looked for.
+//! How often a replay reads to find its start in a journal of 100 GiB: sparse files, in which the
+//! blocks are that a search by halves comes to, and those that are looked for.
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io;

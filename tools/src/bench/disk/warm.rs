@@ -1,5 +1,5 @@
-//! How fast a replay is whose files are in the page cache, beside a bare loop over the same bytes in
-//! memory: it checks each block's CRC, goes over the same frames and looks at the same words.
+//! How fast a replay is whose files are in the page cache, beside a bare loop over the same bytes
+//! in memory: it checks each block's CRC, goes over the same frames and looks at the same words.
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;

@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use tickcast::runtime::Agent;
 use tickcast::{
-    DurableError, Event, JournalDir, JournalError, JournalState, LossCause, Message, NoticeKind,
-    PublishError, Publisher, Replay, ReplayCounters, Speed, StartAt, SyncPolicy, Topic, Until,
+    DurableError, Event, JournalDir, JournalEntry, JournalError, JournalState, LossCause, Message,
+    NoticeKind, PublishError, Publisher, Replay, ReplayCounters, Speed, StartAt, SyncPolicy, Topic,
+    Until,
 };
 
 use common::audit::{Audit, publish, timestamp_of};
@@ -542,11 +544,23 @@ fn a_journal_that_was_overrun_goes_on() {
         }
         assert_eq!(told, lost);
         journal.close();
+        drop(journal);
         let dir = files.path().join("ticks");
         let (counters, losses, due) = replay_with_losses(&dir, |_| 6);
         assert_eq!(losses.iter().map(|(from, to)| to - from + 1).sum::<u64>(), lost);
         assert_eq!((due, counters.holes), (end, 0));
         assert_eq!((counters.lost, counters.messages), (lost, end - lost));
+        // All that there is, and nothing else, is found by whoever looks at the files.
+        let journal = JournalDir::open(&dir).expect("a journal");
+        let mut messages = 0;
+        let dumped = journal.dump(0, StartAt::Earliest, |entry| {
+            messages += u64::from(matches!(entry, JournalEntry::Frame { length: 48, .. }));
+            ControlFlow::Continue(())
+        });
+        dumped.expect("readable");
+        assert_eq!(messages, counters.messages);
+        let truncated = tickcast::truncate(&dir, 0, end - 10).expect("nobody writes to it");
+        assert_eq!((truncated.end_offset, truncated.was_end_offset), (end - 10, end));
     }
 }
 

@@ -7,13 +7,9 @@ use std::io;
 use crate::journal::disk::{PAGE_BYTES, Part, SegmentReader, open_to_read, segments};
 use crate::journal::recovery::is_marred;
 use crate::journal::stage::WINDOW_BLOCKS;
-use crate::log::block::{BLOCK_BYTES, BlockHeader, LogId, block_start};
+use crate::log::block::{BLOCK_BYTES, BlockHeader, LogId, block_of, block_start};
 use crate::log::segment::{BlockBuffer, Checkpoint, Verdict};
 use crate::shm::dir::Dir;
-
-/// Segments at the end of which only a part is written: the one that is written to, and the one
-/// that was made ready.
-const SEGMENTS_BEGUN: usize = 2;
 
 /// The files of one partition.
 #[derive(Debug)]
@@ -25,6 +21,8 @@ pub(crate) struct Blocks {
     files: Files,
     /// For headers alone.
     header: BlockBuffer,
+    /// Up to here the log was on disk for certain, when that was looked for last.
+    durable: u64,
 }
 
 /// The files, the last one used open.
@@ -40,7 +38,8 @@ impl Blocks {
     pub(crate) fn open(dir: Dir, log_id: LogId, segment_blocks: u64) -> io::Result<Blocks> {
         let header = BlockBuffer::new(1)?;
         let files = Files { dir, open: None, reads_much: false, reads: 0 };
-        let mut blocks = Blocks { log_id, segment_blocks, firsts: Vec::new(), files, header };
+        let firsts = Vec::new();
+        let mut blocks = Blocks { log_id, segment_blocks, firsts, files, header, durable: 0 };
         blocks.refresh()?;
         Ok(blocks)
     }
@@ -216,11 +215,27 @@ impl Blocks {
         }
     }
 
-    /// Whether block `number`, which is missing though others follow it, may be on its way to the
-    /// disk: a journal writes its segment, and has written nothing that it begins only when that is
-    /// over.
-    pub(crate) fn is_on_its_way(&mut self, number: u64) -> io::Result<bool> {
-        Ok(self.is_written(number)? && self.next_behind(number + WINDOW_BLOCKS - 1)?.is_none())
+    /// Whether the log goes on behind `position`, where it cannot be read: that was on disk for
+    /// certain, or is what no power cut leaves. Otherwise the log ends there, as recovery will
+    /// find, or what comes next is on its way to the disk.
+    pub(crate) fn goes_on_behind(&mut self, position: u64) -> io::Result<bool> {
+        let number = block_of(position);
+        if position < self.durable || self.is_marred(number).unwrap_or(true) {
+            return Ok(true);
+        }
+        let is_written = self.is_written(number)?;
+        // A journal has at most a window of blocks under way.
+        if is_written && self.next_behind(number + WINDOW_BLOCKS - 1)?.is_some() {
+            return Ok(true);
+        }
+        self.durable = self.durable()?;
+        let goes_on = position < self.durable;
+        if !goes_on && !is_written {
+            log::warn!(
+                "the log ends at position {position}: what is behind it was not known to be durable"
+            );
+        }
+        Ok(goes_on)
     }
 
     /// The next block behind `number` that is there and can be read.
@@ -268,49 +283,51 @@ impl Blocks {
         Ok(written)
     }
 
-    /// The last block below `end` whose header is `before` the place that is looked for, or else
-    /// the first block that is there. The headers from some block on are not `before` it, and those
-    /// up to that are.
+    /// The last block below `end` whose header is `before` the place that is looked for, or else the
+    /// first block that is there. The headers from some block on are not `before` it, and those up
+    /// to that are. Where some cannot be read it may be an earlier block.
     ///
-    /// At most one read for each halving, but for blocks that cannot be read.
+    /// At most one read for each halving, and one more; but for blocks that cannot be read.
     pub(crate) fn find(
         &mut self,
         end: u64,
         before: impl Fn(&BlockHeader) -> bool,
     ) -> io::Result<Option<u64>> {
-        let places: Vec<(u64, u64)> = self.places();
+        let places = self.places();
+        // Of the blocks in all places, where those of each begin.
+        let begins: Vec<u64> = places
+            .iter()
+            .scan(0, |count, (_, blocks)| Some(std::mem::replace(count, *count + blocks)))
+            .collect();
         let count: u64 = places.iter().map(|(_, blocks)| blocks).sum();
-        let begun: u64 = places.iter().rev().take(SEGMENTS_BEGUN).map(|(_, blocks)| blocks).sum();
-        let number_of = |mut index: u64| {
-            for (first, blocks) in &places {
-                if index < *blocks {
-                    return first + index;
-                }
-                index -= blocks;
-            }
-            unreachable!("an index below the count");
-        };
         let (mut low, mut high, mut found) = (0, count, None);
+        let mut looked_at = None;
         while low < high {
             let middle = low + (high - low) / 2;
-            let mut probe = middle;
-            // A header that cannot be read decides nothing: the next older one does. Where only a
-            // part is written it is most likely not written yet.
-            let header = loop {
-                let number = number_of(probe);
-                match if number < end { self.header(number) } else { Ok(None) } {
-                    Ok(Some(header)) => break Some(header),
-                    _ if number >= end => break None,
-                    _ if probe == low || probe >= count - begun => break None,
-                    _ => probe -= 1,
-                }
+            let place = begins.partition_point(|begin| *begin <= middle) - 1;
+            let number = places[place].0 + (middle - begins[place]);
+            let at = match self.header_below(end, number) {
+                Some(header) => Some((middle, number, header)),
+                // Nothing was written there, or nothing yet, or it cannot be read: what the next
+                // segment begins with decides, or else what comes before.
+                None => match begins.get(place + 1).filter(|begin| **begin < high) {
+                    Some(begin) => {
+                        let next = places[place + 1].0;
+                        if looked_at.is_none_or(|(at, _)| at != next) {
+                            let is_there = self.next_written(next)? == Some(next);
+                            let header = is_there.then(|| self.header_below(end, next)).flatten();
+                            looked_at = Some((next, header));
+                        }
+                        looked_at.and_then(|(_, header)| Some((*begin, next, header?)))
+                    }
+                    None => None,
+                },
             };
-            match header {
-                Some(header) if before(&header) => {
-                    (low, found) = (middle + 1, Some(number_of(probe)))
+            match at {
+                Some((index, number, header)) if before(&header) => {
+                    (low, found) = (index + 1, Some(number));
                 }
-                Some(_) => high = probe,
-                None => high = probe.max(low),
+                _ => high = middle,
             }
         }
         match found {
@@ -319,13 +336,18 @@ impl Blocks {
         }
     }
 
+    /// The header of a block below `end`; `None` where it is not there, or cannot be read.
+    fn header_below(&mut self, end: u64, number: u64) -> Option<BlockHeader> {
+        if number < end { self.header(number).ok().flatten() } else { None }
+    }
+
     /// The first block that is there, or will be, below `end`.
     pub(crate) fn find_first(&mut self, end: u64) -> io::Result<Option<u64>> {
         match self.first() {
             None => Ok(None),
             // It will be there.
             Some(first) if first >= end || self.header(first)?.is_some() => Ok(Some(first)),
-            Some(first) if self.is_on_its_way(first)? => Ok(Some(first)),
+            Some(first) if !self.goes_on_behind(block_start(first))? => Ok(Some(first)),
             Some(first) => self.next_behind(first),
         }
     }

@@ -9,15 +9,14 @@ use std::thread;
 use std::time::Duration;
 
 use thiserror::Error;
-use zerocopy::IntoBytes;
 
 use crate::journal::blocks::Blocks;
 use crate::journal::stage::WINDOW_BLOCKS;
 use crate::log::block::{BLOCK_BYTES, BlockHeader, LogId, block_of, block_start};
-use crate::log::frame::{CommitWord, HEADER_BYTES, Kind, jump_of};
+use crate::log::frame::{CommitWord, Kind};
 use crate::log::ring::Lines;
 use crate::log::segment::{BlockBuffer, Checkpoint, Sound, Verdict};
-use crate::log::walk::{Damaged, Tail};
+use crate::log::walk::{Damaged, Tail, jump_at};
 use crate::sync::Ordering;
 
 /// Blocks that are read together.
@@ -200,7 +199,8 @@ impl Checker {
             if let Some(jump) = block.jump.filter(|jump| fault.is_none() && *jump > number)
                 // Where the journal was left behind once more, before it wrote anything there, the
                 // next block says so.
-                && (jump == self.number || self.check(self.number).is_err())
+                && (jump == self.number
+                    || !matches!(self.blocks.header(self.number), Ok(Some(_))))
             {
                 self.number = jump;
                 self.before = Some(Before { next: None, offset, epoch });
@@ -336,9 +336,7 @@ fn walk(
                 last_start = Some((offset, kind));
             }
             Kind::Control => {
-                let mut payload = [0_u64; 2];
-                lines.load_words(position + HEADER_BYTES, &mut payload);
-                jump = jump_of(payload.as_bytes()).map(block_of);
+                jump = jump_at(lines, position).map(block_of);
             }
             _ => {}
         }

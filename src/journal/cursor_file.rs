@@ -258,14 +258,15 @@ pub(crate) fn first_of_later_epoch(
             return Ok(None);
         };
         // The first that is there may be of a later one.
-        let mut header = blocks.header(number)?.filter(|header| header.epoch > epoch);
-        if header.is_none()
-            && number + 1 < end
-            && let Some(next) = blocks.next_behind(number)?
-        {
-            header = blocks.header(next)?;
+        let mut next = Some(number);
+        while let Some(number) = next.filter(|number| *number < end) {
+            let header = blocks.header(number)?.filter(|header| header.epoch > epoch);
+            if let Some(header) = header {
+                return Ok(Some(header.first_offset));
+            }
+            next = blocks.next_behind(number)?;
         }
-        Ok(header.map(|header| header.first_offset))
+        Ok(None)
     };
     find().map_err(|error| FileError::from_io("read", topic.path(), error).into())
 }

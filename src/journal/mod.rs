@@ -28,6 +28,7 @@
 //! | [`requests`] | what was asked of the disk and is not over |
 //! | [`status`] | what a journal says of itself in shared memory |
 //! | [`recovery`] | where a journal ends, after whatever happened to it |
+//! | [`remains`] | what could be taken for a part of the log, and is none |
 
 mod again;
 mod ahead;

@@ -19,10 +19,10 @@ use zerocopy::IntoBytes;
 use crate::journal::disk::{Disk, PAGE_BYTES, Part};
 use crate::journal::tap::Place;
 use crate::log::block::{BLOCK_BYTES, BLOCK_HEADER_BYTES, LogId, block_of, block_start};
-use crate::log::frame::{CommitWord, HEADER_BYTES, JUMP_BYTES, Kind, jump_of};
+use crate::log::frame::{CommitWord, Kind};
 use crate::log::memory::WORD_BYTES;
 use crate::log::segment::{BlockBuffer, Checkpoint, Line, SLOT_BYTES, SLOTS_AT, Sound, Verdict};
-use crate::log::walk::Tail;
+use crate::log::walk::{Tail, jump_at};
 use crate::sync::Ordering;
 
 /// Segments that the requests of a killed writer can be about: the one that it wrote to, the one
@@ -135,6 +135,8 @@ pub(crate) fn recover<D: Disk>(
     loop {
         let read = files.read(number, runs.last().map(|run| run.first))?;
         let (position, end) = (block_start(number), block_start(number + 1));
+        // No power cut leaves it so, and what lies behind it may have been acknowledged.
+        let is_rotten = read.is_marred && claimed > end;
         if read.is_marred {
             claimed = claimed.max(end);
         }
@@ -145,7 +147,7 @@ pub(crate) fn recover<D: Disk>(
                     number = jump;
                     continue;
                 }
-                _ if position < durable => {
+                _ if position < durable || is_rotten => {
                     return Err(RecoveryError::Damaged { position, durable, what });
                 }
                 _ => break,
@@ -343,10 +345,9 @@ impl<'a, D: Disk> Files<'a, D> {
         let mut jump = None;
         while position < end {
             let word = CommitWord(lines.load(position, Ordering::Relaxed));
-            if word.kind() == Some(Kind::Control) && word.length() == JUMP_BYTES {
-                let mut payload = [0; (JUMP_BYTES / WORD_BYTES) as usize];
-                lines.load_words(position + HEADER_BYTES, &mut payload);
-                jump = jump_of(payload.as_bytes()).map(block_of).filter(|next| *next > number);
+            if word.kind() == Some(Kind::Control) {
+                let found = jump_at(lines, position).map(block_of);
+                jump = found.filter(|next| *next > number).or(jump);
             }
             position += word.span();
         }

@@ -6,7 +6,9 @@
 //!   segment, which counts from its first block on. While both are written from the same ring they
 //!   say the same; but the log may end in the fresh one before it does in the older one.
 //!
-//! None of them was ever acknowledged. They are blanked before anything is added to the log.
+//! Neither was ever acknowledged, unless the disk lost the checkpoint that said so: where a power cut
+//! does not explain what is missing, the log is damaged, and nobody goes on with it. They are
+//! blanked before anything is added to the log.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -51,15 +53,18 @@ pub(crate) fn clear_doubled<D: Disk>(
     let firsts = disk.segments()?;
     for pair in firsts.windows(2).filter(|pair| pair[1] + 1 < pair[0] + blocks) {
         let (older, newer) = (pair[0], pair[1]);
-        let segment = open(disk, newer)?;
         let mut buffer = BlockBuffer::new(1)?;
         let (memory, at) = buffer.place(newer);
         let part = Part { memory: memory.clone(), at, bytes: BLOCK_BYTES };
-        disk.read(&segment, 0, &part)?;
-        // It does not count otherwise.
-        if matches!(buffer.examine(newer, log_id), Verdict::Sound(_)) {
-            let segment = open(disk, older)?;
-            clear(disk, log_id, &segment, older, newer + 1..older + blocks)?;
+        let read = open(disk, newer).and_then(|segment| disk.read(&segment, 0, &part));
+        let older_segment = read.and_then(|()| open(disk, older));
+        match older_segment {
+            // It counts only if its first block does.
+            Ok(segment) if matches!(buffer.examine(newer, log_id), Verdict::Sound(_)) => {
+                clear(disk, log_id, &segment, older, newer + 1..older + blocks)?;
+            }
+            Ok(_) => {}
+            Err(error) => log::warn!("segment {newer}, or the one before, is left: {error}"),
         }
     }
     Ok(())
@@ -80,7 +85,12 @@ fn clear<D: Disk>(
     for number in blocks {
         let at = block_start(number - first);
         let (memory, place) = buffer.place(number);
-        disk.read(segment, at, &Part { memory: memory.clone(), at: place, bytes: PAGE_BYTES })?;
+        let part = Part { memory: memory.clone(), at: place, bytes: PAGE_BYTES };
+        if let Err(error) = disk.read(segment, at, &part) {
+            // Nobody else reads it either.
+            log::warn!("block {number} cannot be read: {error}");
+            continue;
+        }
         if buffer.checkpoints(number, log_id)[0].is_some() {
             write(disk, segment, at, &blank)?;
             cleared += 1;

@@ -12,7 +12,7 @@ use crate::journal::error::JournalError;
 use crate::journal::recovery::{Cut, RecoveryError};
 use crate::journal::seal::{Then, seal};
 use crate::journal::topic_dir::TopicDir;
-use crate::log::block::LogId;
+use crate::log::block::{LogId, block_start};
 
 /// What a topic is made of that was journaled.
 #[derive(Debug)]
@@ -50,7 +50,8 @@ fn restore_partition(dir: &TopicDir, partition: u32) -> Result<Beginning, Journa
     Ok(beginning)
 }
 
-/// Closes the journal of log `log_id`. Returns where the log goes on, and what of it is lost.
+/// Closes the journal of log `log_id`. Returns where the log goes on, and what of it is lost. Where it
+/// was left behind, and had said where it would go on, that is the place.
 pub(crate) fn close<D: Disk>(
     disk: &mut D,
     log_id: LogId,
@@ -61,8 +62,10 @@ pub(crate) fn close<D: Disk>(
         .map_err(|source| RecoveryError::Io { position, source })?;
     let beginning = recovered.last.map_or_else(Beginning::default, |last| {
         let resume = &last.tail.resume;
+        // What the files say must stay true.
+        let position = last.jump.map_or(resume.position, block_start);
         Beginning {
-            position: resume.position,
+            position,
             offset: resume.offset,
             timestamp_max_ns: resume.timestamp_max_ns,
             epoch: last.epoch,

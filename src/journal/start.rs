@@ -16,7 +16,6 @@ use crate::journal::writer::{Begin, SyncPolicy, Writer};
 use crate::log::block::{LogId, block_of};
 use crate::log::pages::Pages;
 use crate::log::ring::Ring;
-use crate::log::seek;
 use crate::log::walk::Damaged;
 
 /// Why a journal cannot be begun or gone on with.
@@ -51,13 +50,11 @@ pub(crate) fn start<D: Disk>(
     // What others say may not be durable: of a block that does not count, it may be lost.
     let told = recovered.last.as_ref().map_or(0, |last| last.checkpoint.durable);
     let has_jumped = recovered.last.as_ref().is_some_and(|last| last.jump.is_some());
-    let base = seek::base(&pages.publisher)?.position;
     let resumed = match end {
-        // A journal before this one has said that the log goes on elsewhere in this ring, and did
-        // not come to that: what is missing may not be counted yet.
-        Some(end) if has_jumped && end.position != base => None,
-        Some(end) => Tap::resume(ring.clone(), pages, end)?,
-        None => None,
+        // A journal before this one has said that the log goes on elsewhere, and did not come to
+        // that: what is missing may not be counted yet.
+        Some(end) if !has_jumped => Tap::resume(ring.clone(), pages, end)?,
+        _ => None,
     };
     let (tap, begin) = match resumed {
         None => {
@@ -79,12 +76,9 @@ pub(crate) fn start<D: Disk>(
             } else {
                 status.set_missing(0, whole);
             }
-            let Recovered { last, sequence, .. } = &recovered;
-            let limit = |last: &Last<_>| last.first + disk.segment_blocks();
-            // Where there is room the blocks that are missing stay blank.
-            let last = last.as_ref().filter(|last| block_of(from.position) < limit(last));
-            let segment = last.map(|last| (last.segment.clone(), last.first));
-            (tap, Begin { segment, end: from, durable, told, sequence: *sequence })
+            // In a segment of its own: those before have no holes, but behind their last block.
+            let sequence = recovered.sequence;
+            (tap, Begin { segment: None, end: from, durable, told, sequence })
         }
         Some(tap) => {
             let Recovered { last, durable, sequence, buffer, .. } = &recovered;

@@ -4,8 +4,6 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::thread;
-use std::time::Duration;
 
 use crate::journal::ahead::ReadAhead;
 use crate::journal::blocks::Blocks;
@@ -22,11 +20,6 @@ const LOAD_BLOCKS: u64 = 4;
 
 /// After so many loads, one behind the other, threads load what follows.
 const LOADS_BEFORE_AHEAD: u32 = 2;
-
-/// How often a block that is missing, though others follow it, is looked for again where it may
-/// just be on its way to the disk.
-const LOOKS_AGAIN: u32 = 1_000;
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
 
 /// Loads what a reader comes to.
 #[derive(Debug)]
@@ -86,9 +79,8 @@ impl Loader {
         }))
     }
 
-    /// Loads what `reader`, which has nothing left, comes to next, as far as it lies before
-    /// `limit`: all that lies there was written. Without a limit something may be on its way to the
-    /// disk, and waits for that. False at the end of what is there.
+    /// Loads what `reader`, which has nothing left, comes to next, as far as it lies before `limit`:
+    /// all of that was written. False at the end of what is there.
     pub(crate) fn load(&mut self, reader: &mut Reader, limit: u64) -> io::Result<bool> {
         if let Some(jump) = reader.take_jump() {
             self.jump(reader, jump);
@@ -104,34 +96,26 @@ impl Loader {
         {
             return Ok(true);
         }
-        let mut looks_left = LOOKS_AGAIN;
-        let mut is_settled = limit < u64::MAX;
+        let mut goes_on = limit < u64::MAX;
         loop {
             let loaded = if is_edge(position) {
                 self.load_blocks(reader, number, limit)
             } else {
                 self.load_rest(reader, position)
             };
-            if let Ok(true) = loaded {
-                return Ok(true);
-            }
-            if self.blocks.next_behind(number)?.is_none() {
-                return Ok(false);
-            }
-            if is_settled {
-                match loaded {
-                    Err(error) => log::error!("block {number} cannot be read: {error}"),
-                    Ok(_) => log::error!("the log is damaged behind position {position}"),
+            match loaded {
+                Ok(true) => return Ok(true),
+                _ if self.blocks.next_behind(number)?.is_none() => return Ok(false),
+                Err(error) => log::error!("block {number} cannot be read: {error}"),
+                Ok(_) if goes_on => log::error!("the log is damaged behind position {position}"),
+                Ok(_) if self.blocks.goes_on_behind(position)? => {
+                    // It may have come just now.
+                    goes_on = true;
+                    continue;
                 }
-                return self.skip(reader, number);
+                Ok(_) => return Ok(false),
             }
-            if looks_left > 0 && self.blocks.is_on_its_way(number)? {
-                looks_left -= 1;
-                thread::sleep(LOOK_AGAIN_AFTER);
-            } else {
-                // It may have come just now.
-                is_settled = true;
-            }
+            return self.skip(reader, number);
         }
     }
 

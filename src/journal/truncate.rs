@@ -7,8 +7,9 @@
 //!    name.
 //!
 //! A crash leaves a log that ends where it did, where it is to, or at the end of a segment in
-//! between: done again, it comes to the same end. Nothing is written to the old file, so whoever
-//! reads it goes on reading what was there.
+//! between: done again, it comes to the same end. Nothing is written to the old file, but where it
+//! has blocks that are not the log's ([`remains`](super::remains)), so whoever reads it goes on
+//! reading what was there.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -148,10 +149,6 @@ impl<'a> Log<'a> {
         for index in count.saturating_sub(SEGMENTS_OF_WRITER)..count {
             log.segment(index)?;
         }
-        let open = log.segments.iter().filter_map(|(first, open)| Some((open.clone()?, *first)));
-        let open: Vec<_> = open.collect();
-        // What an older one has behind the cut would be taken for the log.
-        clear_doubled(&mut log.disk, log.log_id, &open).map_err(|error| log.io("clear", error))?;
         Ok(log)
     }
 
@@ -194,6 +191,8 @@ impl<'a> Log<'a> {
             }
             match self.buffer.examine(number, self.log_id) {
                 Verdict::Absent => {}
+                // A segment that was only begun when a flush failed: the one before has it.
+                Verdict::Damaged if first == number => {}
                 Verdict::Damaged => return Ok(None),
                 Verdict::Sound(sound) => return Ok(Some((sound, first))),
             }
@@ -296,6 +295,10 @@ impl<'a> Log<'a> {
 
     /// Ends the log there. The block is in the buffer.
     fn cut(&mut self, cut: Cut) -> Result<(), JournalError> {
+        let open = self.segments.iter().filter_map(|(first, open)| Some((open.clone()?, *first)));
+        let open: Vec<_> = open.collect();
+        let cleared = clear_doubled(&mut self.disk, self.log_id, &open);
+        cleared.map_err(|error| self.io("write a segment of", error))?;
         while let Some((first, _)) = self.segments.last()
             && *first > cut.first
         {

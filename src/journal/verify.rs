@@ -126,8 +126,13 @@ impl Findings<'_> {
         self.found.messages -= u64::from(self.is_open);
         let has_neighbour = self.is_whole || block.is_some();
         (self.is_open, self.is_whole) = (false, false);
-        let from = has_neighbour.then_some(self.found.next_offset);
+        let is_behind_jump = self.missing_from.is_some();
+        let from = (has_neighbour && !is_behind_jump).then_some(self.found.next_offset);
         let from = from.or_else(|| checker.offset_of(number));
+        let from = from.or((number == 0).then_some(0));
+        // Up to here the journal never had it.
+        self.count_missed(from);
+        self.missing_from = None;
         let damage = self.damage(step, kind, from, checker);
         if let Some(before) = &mut self.pending
             && block.is_none()

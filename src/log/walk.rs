@@ -2,9 +2,13 @@
 //! joining subscribers learn about a block. Delivering messages is `reader`'s.
 
 use thiserror::Error;
+#[cfg(not(loom))]
+use zerocopy::IntoBytes;
 
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader, block_end, block_start};
 use super::frame::{CommitWord, GAP_BYTES, HEADER_BYTES, Kind, OFFSET_MAX, TRAIN_PREFIX_BYTES};
+#[cfg(not(loom))]
+use super::frame::{JUMP_BYTES, jump_of};
 use super::ring::{Lines, Ring};
 use super::writer::Resume;
 use crate::sync::Ordering;
@@ -151,6 +155,17 @@ impl Tail {
         }
         Ok(())
     }
+}
+
+/// The position that the control frame at `position`, which was checked, says that the log goes on at.
+#[cfg(not(loom))]
+pub(crate) fn jump_at(lines: Lines<'_>, position: u64) -> Option<u64> {
+    let word = CommitWord(lines.load(position, Ordering::Relaxed));
+    let mut payload = [0_u64; 2];
+    if word.length() == JUMP_BYTES {
+        lines.load_words(position + HEADER_BYTES, &mut payload);
+    }
+    jump_of(payload.as_bytes())
 }
 
 /// Walks block `number` from its first frame to the last committed one: see [`Tail::advance`].

@@ -32,8 +32,9 @@ struct Seen {
     verified: Verification,
 }
 
-/// Reads the files of the machine. All is as it was published, once and in order.
-fn read(world: &World) -> Seen {
+/// Reads the files of the machine. All is as it was published, once and in order. Blocks are found
+/// by their offsets, or earlier ones where a crash left holes.
+fn read(world: &World, is_closed: bool) -> Seen {
     let place = tempfile::tempdir().expect("a directory");
     let path = fs::canonicalize(place.path()).expect("a path");
     let machine = world.machine.borrow();
@@ -49,6 +50,7 @@ fn read(world: &World) -> Seen {
     };
     let checker = Checker::new(blocks(), LOG_ID).expect("readable");
     let verified = verify(checker, &path, |_, _| {}).expect("readable");
+    check_find(&mut blocks(), machine.firsts().first().copied().unwrap_or(0), is_closed);
     let mut seen = Seen { lost: Vec::new(), end: 0, verified };
     let track = Track::open(blocks(), StartAt::Earliest, 1 << 20).expect("readable");
     let Some(mut track) = track else { return seen };
@@ -77,9 +79,24 @@ fn read(world: &World) -> Seen {
     seen
 }
 
+/// Fails unless each block is found by its first offset, and by what is next to that.
+fn check_find(blocks: &mut Blocks, first: u64, is_closed: bool) {
+    let mut headers = Vec::new();
+    for number in first..blocks.end() {
+        headers.extend(blocks.header(number).expect("readable").map(|found| (number, found)));
+    }
+    for due in headers.iter().flat_map(|(_, found)| [found.first_offset, found.first_offset + 1]) {
+        let last = headers.iter().rev().find(|(_, found)| found.first_offset < due);
+        let due_number = last.or(headers.first()).map(|(number, _)| *number);
+        let found = blocks.find(u64::MAX, |header| header.first_offset < due).expect("readable");
+        assert!(found <= due_number, "offset {due}: {found:?} behind {due_number:?}");
+        assert!(found == due_number || !is_closed, "offset {due}: {found:?} for {due_number:?}");
+    }
+}
+
 /// Fails unless all that was acknowledged is there, but for what the journal said that it lacks.
 fn check(world: &World, acknowledged: u64, what: &str) {
-    let Seen { lost, end, verified } = read(world);
+    let Seen { lost, end, verified } = read(world, false);
     assert_eq!(verified.damages, [], "{what}");
     assert!(end >= acknowledged, "{what}: {end} of {acknowledged}");
     let is_told = |offset: u64| world.missing.iter().any(|missing| missing.contains(&offset));
@@ -194,7 +211,7 @@ fn what_a_journal_lacks_is_told_and_counted() {
             world.settle().expect("a disk that works");
             let lost = world.page(pages::journal::LOST);
             world.close();
-            let Seen { lost: told, end, verified } = read(&world);
+            let Seen { lost: told, end, verified } = read(&world, true);
             assert_eq!((end, verified.next_offset), (MESSAGES, MESSAGES));
             assert_eq!((verified.missed, verified.damages), (lost, vec![]));
             assert_eq!(verified.messages, MESSAGES - lost);

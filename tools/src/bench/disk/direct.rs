@@ -286,6 +286,7 @@ impl Direct {
             true => (SLOTS_FED.max(depth), EMPTY),
             false => (depth, FULL),
         };
+        assert!(u64::from(slots) * u64::from(bytes) <= MEMORY_BYTES as u64, "more than there is");
         let slots = slots as usize;
         self.memory.fed_bytes.store(bytes, Ordering::Relaxed);
         let start = Instant::now();

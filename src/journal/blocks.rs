@@ -287,7 +287,8 @@ impl Blocks {
     /// first block that is there. The headers from some block on are not `before` it, and those up
     /// to that are. Where some cannot be read it may be an earlier block.
     ///
-    /// At most one read for each halving, and one more; but for blocks that cannot be read.
+    /// At most one read for each halving, and one more for each segment in which it comes to a block
+    /// that is not there: of most journals the last one alone.
     pub(crate) fn find(
         &mut self,
         end: u64,
@@ -350,6 +351,21 @@ impl Blocks {
             Some(first) if !self.goes_on_behind(block_start(first))? => Ok(Some(first)),
             Some(first) => self.next_behind(first),
         }
+    }
+
+    /// How many of the first `count` blocks of the segment that begins with block `first` come before
+    /// the first that is not there: where the ring went past the journal, its rest is blank.
+    pub(crate) fn used(&mut self, first: u64, count: u64) -> io::Result<u64> {
+        let (mut low, mut high) = (0, count);
+        let mut probe = count.saturating_sub(1);
+        while low < high {
+            match self.header(first + probe)? {
+                Some(_) => low = probe + 1,
+                None => high = probe,
+            }
+            probe = low + (high - low) / 2;
+        }
+        Ok(low)
     }
 
     /// The first block of each segment, and how many there are up to where the next one begins.

@@ -6,9 +6,9 @@
 //!   segment, which counts from its first block on. While both are written from the same ring they
 //!   say the same; but the log may end in the fresh one before it does in the older one.
 //!
-//! Neither was ever acknowledged, unless the disk lost the checkpoint that said so: where a power cut
-//! does not explain what is missing, the log is damaged, and nobody goes on with it. They are
-//! blanked before anything is added to the log.
+//! Neither was ever acknowledged, unless the disk lost what said so: where a power cut does not
+//! explain a header that is missing before them, the log is damaged, and nobody goes on with it.
+//! They are blanked before anything is added to the log.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -36,8 +36,9 @@ pub(crate) fn clear_behind<D: Disk>(
     clear(disk, log_id, &last.segment, last.first, last.number + 1..end)
 }
 
-/// Blanks what each segment has that the next one has room for, durably: but for the first block of
-/// that one, of which the older segment may have what was acknowledged.
+/// Blanks what older segments have that one of `segments` has room for, durably: but for its first
+/// block, of which the older segment may have what was acknowledged. Older doubles do not matter:
+/// a fresh segment that is full, or ended before, has all of its own.
 ///
 /// The caller keeps other writers out, and has `segments` open, each with its first block.
 pub(crate) fn clear_doubled<D: Disk>(
@@ -45,29 +46,41 @@ pub(crate) fn clear_doubled<D: Disk>(
     log_id: LogId,
     segments: &[(D::Segment, u64)],
 ) -> io::Result<()> {
-    let open = |disk: &mut D, first| match segments.iter().find(|(_, open)| *open == first) {
-        Some((segment, _)) => Ok(segment.clone()),
-        None => disk.open(first),
-    };
     let blocks = disk.segment_blocks();
     let firsts = disk.segments()?;
-    for pair in firsts.windows(2).filter(|pair| pair[1] + 1 < pair[0] + blocks) {
-        let (older, newer) = (pair[0], pair[1]);
-        let mut buffer = BlockBuffer::new(1)?;
-        let (memory, at) = buffer.place(newer);
-        let part = Part { memory: memory.clone(), at, bytes: BLOCK_BYTES };
-        let read = open(disk, newer).and_then(|segment| disk.read(&segment, 0, &part));
-        let older_segment = read.and_then(|()| open(disk, older));
-        match older_segment {
-            // It counts only if its first block does.
-            Ok(segment) if matches!(buffer.examine(newer, log_id), Verdict::Sound(_)) => {
-                clear(disk, log_id, &segment, older, newer + 1..older + blocks)?;
+    for (segment, newer) in segments {
+        let overlaps = |older: &&u64| **older < *newer && *newer + 1 < **older + blocks;
+        for older in firsts.iter().filter(overlaps) {
+            let older_segment = match segments.iter().find(|(_, first)| first == older) {
+                Some((segment, _)) => segment.clone(),
+                None => disk.open(*older)?,
+            };
+            // Behind a jump nothing was written twice, and its place was blanked before.
+            let before = read(disk, log_id, &older_segment, *older, *newer - 1);
+            let counts = read(disk, log_id, segment, *newer, *newer);
+            if matches!((before, counts), (Ok(Some(_)), Ok(Some(Verdict::Sound(_))))) {
+                clear(disk, log_id, &older_segment, *older, newer + 1..older + blocks)?;
             }
-            Ok(_) => {}
-            Err(error) => log::warn!("segment {newer}, or the one before, is left: {error}"),
         }
     }
     Ok(())
+}
+
+/// What block `number` is in the segment that begins with block `first`; `None` where it is not
+/// there.
+fn read<D: Disk>(
+    disk: &mut D,
+    log_id: LogId,
+    segment: &D::Segment,
+    first: u64,
+    number: u64,
+) -> io::Result<Option<Verdict>> {
+    let mut buffer = BlockBuffer::new(1)?;
+    let (memory, at) = buffer.place(number);
+    let part = Part { memory: memory.clone(), at, bytes: BLOCK_BYTES };
+    disk.read(segment, block_start(number - first), &part)?;
+    let is_there = buffer.checkpoints(number, log_id)[0].is_some();
+    Ok(is_there.then(|| buffer.examine(number, log_id)))
 }
 
 /// Blanks the beginnings of those of `blocks` that are there, in the segment that begins with block
@@ -86,12 +99,11 @@ fn clear<D: Disk>(
         let at = block_start(number - first);
         let (memory, place) = buffer.place(number);
         let part = Part { memory: memory.clone(), at: place, bytes: PAGE_BYTES };
-        if let Err(error) = disk.read(segment, at, &part) {
-            // Nobody else reads it either.
-            log::warn!("block {number} cannot be read: {error}");
-            continue;
-        }
-        if buffer.checkpoints(number, log_id)[0].is_some() {
+        // One that cannot be read now may be read later.
+        let is_blank = disk
+            .read(segment, at, &part)
+            .is_ok_and(|()| buffer.checkpoints(number, log_id)[0].is_none());
+        if !is_blank {
             write(disk, segment, at, &blank)?;
             cleared += 1;
         }

@@ -22,8 +22,7 @@ pub(crate) struct Restored {
     pub(crate) beginnings: Vec<Beginning>,
 }
 
-/// Closes the journal of a topic in the directory `path`, so that a new ring can go on with the
-/// next block. `None` where there is no journal.
+/// Closes the journal of a topic in the directory `path`, so that a new ring can go on behind it. `None` where there is no journal.
 pub(crate) fn restore(path: &Path) -> Result<Option<Restored>, TopicError> {
     let dir = match TopicDir::open(path) {
         Err(JournalError::Absent { .. }) => return Ok(None),

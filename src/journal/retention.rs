@@ -126,10 +126,12 @@ impl Retention {
         }
         let Some(Begin { index, header, .. }) = found else { return Ok(pruned) };
         let places = &blocks.places()[..*index];
-        let firsts = places.iter().map(|(first, _)| *first);
+        let used = places.iter().map(|(first, count)| Ok((*first, blocks.used(*first, *count)?)));
+        let used: Vec<(u64, u64)> = used.collect::<io::Result<_>>().map_err(io)?;
+        let firsts = used.iter().map(|(first, _)| *first);
         let removed = topic.remove_segments(*partition, firsts)?;
-        let blocks = places.iter().filter(|(first, _)| removed.contains(first));
-        pruned.bytes = blocks.map(|(_, count)| count * BLOCK_BYTES).sum();
+        let blocks = used.iter().filter(|(first, _)| removed.contains(first));
+        pruned.bytes = blocks.map(|(_, used)| used * BLOCK_BYTES).sum();
         pruned.segments = removed.len() as u64;
         pruned.earliest_offset = (pruned.segments > 0).then_some(header.first_offset);
         Ok(pruned)
@@ -144,7 +146,7 @@ impl Retention {
         for (index, (first, count)) in places.iter().enumerate().skip(1).rev() {
             let Some(header) = blocks.header(*first)? else { continue };
             // Of the newest the room may not be used yet.
-            bytes += if newer > 0 { count * BLOCK_BYTES } else { 0 };
+            bytes += if newer > 0 { blocks.used(*first, *count)? * BLOCK_BYTES } else { 0 };
             newer += 1;
             if newer > 1 && is_beginning(*first, durable) && self.keep.lets_go(&header, bytes) {
                 begins.push(Begin { index, end_before: end_before(&header), header });

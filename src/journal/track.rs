@@ -123,6 +123,9 @@ impl Loader {
     /// once more before that was written. Then the next block says so.
     fn jump(&mut self, reader: &mut Reader, jump: u64) {
         let next = block_of(reader.position());
+        if let Err(error) = self.blocks.refresh() {
+            log::warn!("segments cannot be listed: {error}");
+        }
         if jump > next && !matches!(self.blocks.header(next), Ok(Some(_))) {
             reader.restart(jump);
         }

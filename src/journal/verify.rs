@@ -129,7 +129,7 @@ impl Findings<'_> {
         let is_behind_jump = self.missing_from.is_some();
         let from = (has_neighbour && !is_behind_jump).then_some(self.found.next_offset);
         let from = from.or_else(|| checker.offset_of(number));
-        let from = from.or((number == 0).then_some(0));
+        let from = from.or(self.missing_from).or((number == 0).then_some(0));
         // Up to here the journal never had it.
         self.count_missed(from);
         self.missing_from = None;

@@ -92,6 +92,10 @@ fn check_find(blocks: &mut Blocks, first: u64, is_closed: bool) {
         assert!(found <= due_number, "offset {due}: {found:?} behind {due_number:?}");
         assert!(found == due_number || !is_closed, "offset {due}: {found:?} for {due_number:?}");
     }
+    for (first, count) in blocks.places().into_iter().filter(|_| is_closed) {
+        let there = headers.iter().filter(|(number, _)| (first..first + count).contains(number));
+        assert_eq!(blocks.used(first, count).expect("readable"), there.count() as u64);
+    }
 }
 
 /// Fails unless all that was acknowledged is there, but for what the journal said that it lacks.

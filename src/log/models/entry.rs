@@ -36,7 +36,7 @@ fn write(writer: &mut Writer) -> &'static str {
 #[test]
 fn the_writer_waits_for_a_cursor() {
     explore(&["blocked", "one block", "two blocks"], |seen| {
-        let (mut writer, mut reader, mut seat) = full();
+        let (mut writer, mut reader, seat) = full();
         let writing = thread::spawn(move || {
             let mut wrote = write(&mut writer);
             if wrote == "blocked" {

@@ -9,7 +9,6 @@ use crate::log::copy::Stall;
 use crate::log::reader::Reader;
 use crate::log::walk;
 use crate::log::writer::Writer;
-use crate::sync::Ordering;
 
 /// A full ring of two messages a block.
 fn full(log: &Log) -> Writer {

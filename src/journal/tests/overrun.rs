@@ -111,7 +111,7 @@ fn check(world: &World, acknowledged: u64, what: &str) {
     }
 }
 
-/// A publisher that goes on without its journal at times.
+/// A publisher that goes on without its journal at times, and dies at others.
 fn begin(seed: u64, policy: SyncPolicy) -> World {
     // Where the journal goes on there is room in the same segment, or not.
     let segment_blocks = if seed.is_multiple_of(2) { 64 } else { 4 };
@@ -123,6 +123,7 @@ fn begin(seed: u64, policy: SyncPolicy) -> World {
         world.step(100).expect("a disk that works");
     }
     world.overruns = true;
+    world.deaths = 400;
     world
 }
 
@@ -182,8 +183,8 @@ fn overrun(seed: u64, policy: SyncPolicy) -> (u64, u64) {
         ends += 1;
         check(&world, acknowledged, &what);
         has_ring &= !is_cut;
-        // It may come to its end while it begins.
-        let at = world.machine.borrow().steps + 1 + world.random.below(STEPS / 5);
+        // It may come to its end while it begins, if not for ever.
+        let at = world.machine.borrow().steps + 1 + world.random.below(STEPS / 5 + ends);
         world.machine.borrow_mut().cut_at = Some(at);
         is_running = start(&mut world, !has_ring);
         has_ring |= is_running;

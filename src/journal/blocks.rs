@@ -283,12 +283,12 @@ impl Blocks {
         Ok(written)
     }
 
-    /// The last block below `end` whose header is `before` the place that is looked for, or else the
-    /// first block that is there. The headers from some block on are not `before` it, and those up
-    /// to that are. Where some cannot be read it may be an earlier block.
+    /// The last block below `end` whose header is `before` the place that is looked for, or else
+    /// the first block that is there. The headers from some block on are not `before` it, and those
+    /// up to that are. Where some cannot be read it may be an earlier block.
     ///
-    /// At most one read for each halving, and one more for each segment in which it comes to a block
-    /// that is not there: of most journals the last one alone.
+    /// At most one read for each halving, and one more for each segment in which it comes to a
+    /// block that is not there: of most journals the last one alone.
     pub(crate) fn find(
         &mut self,
         end: u64,
@@ -353,8 +353,8 @@ impl Blocks {
         }
     }
 
-    /// How many of the first `count` blocks of the segment that begins with block `first` come before
-    /// the first that is not there: where the ring went past the journal, its rest is blank.
+    /// How many of the first `count` blocks of the segment that begins with block `first` come
+    /// before the first that is not there: where the ring went past the journal, its rest is blank.
     pub(crate) fn used(&mut self, first: u64, count: u64) -> io::Result<u64> {
         let (mut low, mut high) = (0, count);
         let mut probe = count.saturating_sub(1);

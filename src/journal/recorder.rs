@@ -81,8 +81,8 @@ impl JournalBuilder {
     /// for a successor if need be: nothing is lost.
     ///
     /// A journal that finds itself left behind goes on with the oldest message that the ring still
-    /// holds, in a segment of its own. What is missing is counted in [`JournalStat::lost`](crate::JournalStat::lost),
-    /// whoever reads the journal is told, and
+    /// holds, in a segment of its own. What is missing is counted in
+    /// [`JournalStat::lost`](crate::JournalStat::lost), whoever reads the journal is told, and
     /// [`Publisher::wait_durable`](crate::Publisher::wait_durable) says of none of it that it is on
     /// disk.
     pub fn give_up_after(mut self, after: Duration) -> JournalBuilder {

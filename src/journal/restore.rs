@@ -22,7 +22,8 @@ pub(crate) struct Restored {
     pub(crate) beginnings: Vec<Beginning>,
 }
 
-/// Closes the journal of a topic in the directory `path`, so that a new ring can go on behind it. `None` where there is no journal.
+/// Closes the journal of a topic in the directory `path`, so that a new ring can go on behind it.
+/// `None` where there is no journal.
 pub(crate) fn restore(path: &Path) -> Result<Option<Restored>, TopicError> {
     let dir = match TopicDir::open(path) {
         Err(JournalError::Absent { .. }) => return Ok(None),
@@ -49,8 +50,8 @@ fn restore_partition(dir: &TopicDir, partition: u32) -> Result<Beginning, Journa
     Ok(beginning)
 }
 
-/// Closes the journal of log `log_id`. Returns where the log goes on, and what of it is lost. Where it
-/// was left behind, and had said where it would go on, that is the place.
+/// Closes the journal of log `log_id`. Returns where the log goes on, and what of it is lost. Where
+/// it was left behind, and had said where it would go on, that is the place.
 pub(crate) fn close<D: Disk>(
     disk: &mut D,
     log_id: LogId,

@@ -79,8 +79,8 @@ impl Loader {
         }))
     }
 
-    /// Loads what `reader`, which has nothing left, comes to next, as far as it lies before `limit`:
-    /// all of that was written. False at the end of what is there.
+    /// Loads what `reader`, which has nothing left, comes to next, as far as it lies before
+    /// `limit`: all of that was written. False at the end of what is there.
     pub(crate) fn load(&mut self, reader: &mut Reader, limit: u64) -> io::Result<bool> {
         if let Some(jump) = reader.take_jump() {
             self.jump(reader, jump);

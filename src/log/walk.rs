@@ -157,7 +157,8 @@ impl Tail {
     }
 }
 
-/// The position that the control frame at `position`, which was checked, says that the log goes on at.
+/// The position that the control frame at `position`, which was checked, says that the log goes on
+/// at.
 #[cfg(not(loom))]
 pub(crate) fn jump_at(lines: Lines<'_>, position: u64) -> Option<u64> {
     let word = CommitWord(lines.load(position, Ordering::Relaxed));

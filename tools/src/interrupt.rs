@@ -1,81 +1,25 @@
-//! Ctrl-C: a flag that is looked at between messages, and an input that does not sleep through it.
-//! Change here which signals are a wish to end.
+//! Ctrl-C, for what reads and writes: an input that does not sleep through it. What it is that ends
+//! a command is said in [`Interrupt`].
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-use signal_hook::low_level;
-use thiserror::Error;
+pub(crate) use tickcast_harness::interrupt::{Interrupt, Interrupted};
 
 /// How often the flag is looked at while nothing else happens.
 pub(crate) const LOOK_AT_LEAST_EVERY: Duration = Duration::from_millis(100);
 
-/// Signals that are no further apart are one.
-const SAME_WISH: Duration = Duration::from_millis(100);
-
-/// The user wanted an end before there was a result.
-#[derive(Debug, Clone, Copy, Error)]
-#[error("interrupted")]
-pub(crate) struct Interrupted;
-
-/// Whether the user wants an end.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Interrupt(Arc<AtomicBool>);
-
-impl Interrupt {
-    /// Takes Ctrl-C (SIGINT) and SIGTERM as a wish to end. A second one ends at once, in case that
-    /// whoever reads the output has stopped doing so, unless it follows so closely that it is the
-    /// same wish: timeout(1) tells a process, and then its group.
-    ///
-    /// # Errors
-    /// When the signals cannot be taken.
-    pub(crate) fn install() -> Result<Self> {
-        let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot take Ctrl-C")?;
-        let interrupt = Self::default();
-        let raised = interrupt.0.clone();
-        let take = move || {
-            let mut first = None;
-            for signal in signals.forever() {
-                raised.store(true, Ordering::Relaxed);
-                if first.get_or_insert_with(Instant::now).elapsed() > SAME_WISH {
-                    low_level::exit(128 + signal);
-                }
-            }
-        };
-        let thread = thread::Builder::new().name("signals".to_owned()).spawn(take);
-        thread.context("cannot take Ctrl-C")?;
-        Ok(interrupt)
-    }
-
-    pub(crate) fn is_raised(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Goes on unless the user wants an end.
-    ///
-    /// # Errors
-    /// When there is such a wish.
-    pub(crate) fn check(&self) -> Result<(), Interrupted> {
-        if self.is_raised() { Err(Interrupted) } else { Ok(()) }
-    }
-
-    /// Standard input, which fails once the user wants an end.
-    ///
-    /// # Errors
-    /// When it cannot be had.
-    pub(crate) fn stdin(&self) -> Result<impl Read + 'static> {
-        let stdin = io::stdin().as_fd().try_clone_to_owned().context("no standard input")?;
-        Ok(Interruptible { file: stdin.into(), interrupt: self.clone() })
-    }
+/// Standard input, which fails once the user wants an end.
+///
+/// # Errors
+/// When it cannot be had.
+pub(crate) fn stdin(interrupt: &Interrupt) -> Result<impl Read + 'static> {
+    let stdin = io::stdin().as_fd().try_clone_to_owned().context("no standard input")?;
+    Ok(Interruptible { file: stdin.into(), interrupt: interrupt.clone() })
 }
 
 struct Interruptible {

@@ -28,9 +28,15 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tickcast::{FileError, JournalError, RemoveError, TopicError};
+use tickcast_harness::catalogue::Entry;
+use tickcast_harness::far_side::{self, FAR_SIDE_COMMAND};
+use tickcast_harness::{self as harness, benchmarks};
 
 const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
+
+/// Who can take part in the benchmarks.
+const CATALOGUE: &[Entry] = &harness::BUILT_IN;
 
 /// A low-latency market-data and event bus in shared memory
 #[derive(Parser)]
@@ -94,8 +100,8 @@ enum Command {
     )]
     Bench(Bench),
     /// Play the far side of a benchmark
-    #[command(name = bench::PEER_COMMAND, hide = true)]
-    BenchPeer { core: usize, shared: PathBuf },
+    #[command(name = FAR_SIDE_COMMAND, hide = true)]
+    BenchFarSide { spec: String },
 }
 
 #[derive(Subcommand)]
@@ -121,13 +127,13 @@ enum Journal {
 enum Bench {
     /// Measure round trips between two cores
     #[command(after_help = "Example:\n  tickcast bench latency --seconds 30 --json latency.json")]
-    Latency(BenchOptions),
+    Latency(harness::Options),
     /// Measure streams of messages from one core to another
     #[command(after_help = "Example:\n  tickcast bench throughput --json throughput.json")]
-    Throughput(BenchOptions),
+    Throughput(harness::Options),
     /// Measure what further subscribers cost the publisher
     #[command(after_help = "Example:\n  tickcast bench fanout --json fanout.json")]
-    Fanout(BenchOptions),
+    Fanout(harness::Options),
     /// Measure journaling beside bare writes to the same disk
     #[command(after_help = "Example:\n  tickcast bench journal --dir /var/tmp --json journal.json")]
     Journal(DiskBenchOptions),
@@ -137,7 +143,7 @@ enum Bench {
 }
 
 #[derive(clap::Args)]
-struct BenchOptions {
+struct DiskBenchOptions {
     /// How long to measure
     #[arg(
         long,
@@ -149,20 +155,15 @@ struct BenchOptions {
     /// Write every block to this file, too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-}
-
-#[derive(clap::Args)]
-struct DiskBenchOptions {
-    #[command(flatten)]
-    options: BenchOptions,
     /// Make a directory for files in this one, and remove it afterwards
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
 }
 
-impl From<BenchOptions> for bench::Options {
-    fn from(options: BenchOptions) -> Self {
-        Self { duration: Duration::from_secs(options.seconds), json: options.json }
+impl DiskBenchOptions {
+    fn split(self) -> (bench::Options, PathBuf) {
+        let Self { seconds, json, dir } = self;
+        (bench::Options { duration: Duration::from_secs(seconds), json }, dir)
     }
 }
 
@@ -194,16 +195,18 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Journal(Journal::Prune(options)) => journal::prune::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::DemoSubscriber(options) => demo::run_subscriber(&options),
-        Command::Bench(Bench::Latency(options)) => bench::latency(&options.into()),
-        Command::Bench(Bench::Throughput(options)) => bench::throughput(&options.into()),
-        Command::Bench(Bench::Fanout(options)) => bench::fanout(&options.into()),
-        Command::Bench(Bench::Journal(DiskBenchOptions { options, dir })) => {
-            bench::journal(&options.into(), &dir)
+        Command::Bench(Bench::Latency(options)) => benchmarks::latency(&options, CATALOGUE),
+        Command::Bench(Bench::Throughput(options)) => benchmarks::throughput(&options, CATALOGUE),
+        Command::Bench(Bench::Fanout(options)) => benchmarks::fanout(&options, CATALOGUE),
+        Command::Bench(Bench::Journal(options)) => {
+            let (options, dir) = options.split();
+            bench::journal(&options, &dir)
         }
-        Command::Bench(Bench::Replay(DiskBenchOptions { options, dir })) => {
-            bench::replay(&options.into(), &dir)
+        Command::Bench(Bench::Replay(options)) => {
+            let (options, dir) = options.split();
+            bench::replay(&options, &dir)
         }
-        Command::BenchPeer { core, shared } => bench::play_far_side(core, &shared),
+        Command::BenchFarSide { spec } => far_side::play(&spec, CATALOGUE),
     }
 }
 

@@ -10,7 +10,7 @@ use tickcast::runtime::clock;
 use tickcast::{Bus, FileError, Full, PublishError, Publisher, Topic, TopicError};
 
 use crate::input::{Format, Input, Record};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{self, Interrupt};
 use crate::name::Address;
 use crate::output::tell;
 use crate::size;
@@ -138,7 +138,7 @@ fn open_input(options: &Options, topic: &Topic, interrupt: &Interrupt) -> Result
     let input = match &options.file {
         Some(path) => Input::open(path, format)?,
         None => {
-            let stdin = BufReader::with_capacity(READ_BYTES, interrupt.stdin()?);
+            let stdin = BufReader::with_capacity(READ_BYTES, interrupt::stdin(&interrupt)?);
             Input::from_reader(Box::new(stdin), format)?
         }
     };

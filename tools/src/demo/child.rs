@@ -23,7 +23,7 @@ use super::places::strategy;
 use super::received::Outcome;
 use super::subscription::{End, Subscription};
 use super::{SUBSCRIBER_COMMAND, SubscriberOptions, TOPIC};
-use crate::bench::pin;
+use tickcast_harness::cores::pin;
 
 /// A child that says nothing for this long, when it is its turn, is given up.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(15);

@@ -1,19 +1,14 @@
 //! Latencies as a subscriber collects and reports them: change here which percentiles are told.
 
-use anyhow::{Context, Result};
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
-
-use crate::bench::Percentile;
-
-/// Longer ones are counted as this long; everybody has given up before.
-const LATENCY_NS_MAX: u64 = 60_000_000_000;
+use tickcast_harness::statistics::{Percentile, Samples};
 
 /// The step of the clock, in ns; what it is does not show in latencies between threads.
 const TICK_NS: f64 = 1.0;
 
 /// Latencies that were collected.
-pub(super) struct Latencies(Histogram<u64>);
+#[derive(Default)]
+pub(super) struct Latencies(Samples);
 
 /// Their distribution; a percentile with fewer than ten samples beyond it is withheld.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -26,17 +21,9 @@ pub(super) struct Distribution {
 }
 
 impl Latencies {
-    /// # Errors
-    /// When there is no memory for a histogram.
-    pub(super) fn new() -> Result<Self> {
-        Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)
-            .map(Self)
-            .context("cannot make a histogram")
-    }
-
     #[inline]
     pub(super) fn record(&mut self, latency_ns: u64) {
-        self.0.saturating_record(latency_ns);
+        self.0.record(latency_ns);
     }
 
     pub(super) fn distribution(&self) -> Distribution {
@@ -45,8 +32,8 @@ impl Latencies {
             samples,
             p50_ns: Percentile::P50.of(&self.0, TICK_NS),
             p99_ns: Percentile::P99.of(&self.0, TICK_NS),
-            p99_9_ns: Percentile::P99_9.of(&self.0, TICK_NS),
-            max_ns: (samples > 0).then(|| self.0.max() as f64),
+            p99_9_ns: Percentile::P999.of(&self.0, TICK_NS),
+            max_ns: (samples > 0).then(|| self.0.max_ns() as f64),
         }
     }
 }

@@ -27,7 +27,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tickcast::runtime::clock;
 use tickcast::{Bus, Topic};
 
-use crate::bench::{bare_handoff, pin};
 use crate::interrupt::{Interrupt, Interrupted};
 use child::Peer;
 use latency::Distribution;
@@ -38,6 +37,8 @@ use recording::Recording;
 use subscription::{End, Subscription};
 use table::{Row, Table, grouped};
 use tape::Tape;
+use tickcast_harness::benchmarks::bare_handoff;
+use tickcast_harness::cores::pin;
 
 /// The name of the hidden command that a child process runs.
 pub(crate) const SUBSCRIBER_COMMAND: &str = "demo-subscriber";
@@ -264,7 +265,7 @@ fn half_handoff(interrupt: &Interrupt) -> Result<Result<Distribution, String>, I
         samples: trip.samples,
         p50_ns: half(trip.p50_ns),
         p99_ns: half(trip.p99_ns),
-        p99_9_ns: half(trip.p99_9_ns),
+        p99_9_ns: half(trip.p999_ns),
         max_ns: None,
     }))
 }

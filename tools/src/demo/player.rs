@@ -72,7 +72,7 @@ impl Player<'_> {
     /// An open loop: each message is due at its time, whatever became of those before. It bears
     /// that time, so its latency counts the publisher's lateness, too.
     fn pace(&mut self, messages: u64) -> Result<Distribution> {
-        let mut lateness = Latencies::new()?;
+        let mut lateness = Latencies::default();
         let start_ns = clock::now_ns() + LEAD_NS;
         for offset in 0..messages {
             self.interrupt.check()?;

@@ -7,10 +7,10 @@ use anyhow::{Context, Result};
 
 use super::Setup;
 use super::direct::{Direct, Pages, Span, Work};
+use super::goals::COLD_GOALS;
 use super::recorded::Recorded;
 use super::trial::{Found, Trial};
-use crate::bench::goal::COLD_GOALS;
-use crate::bench::verdict::Judged;
+use tickcast_harness::verdict::Judged;
 
 /// What the figures of a block are.
 pub(crate) const COLD_COLUMNS: [&str; 3] = ["x bare", "MB/s", "from disk, %"];

@@ -5,20 +5,18 @@ use std::hint::{black_box, spin_loop};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use hdrhistogram::Histogram;
 use tickcast::runtime::Agent;
 use tickcast::{Event, PublishError, Publisher, Subscriber, SyncPolicy};
 
 use super::Setup;
 use super::far_core::{AgentId, Crew, FarCore};
+use super::goals::COST_GOALS;
 use super::recording::{Old, Recording};
 use super::trial::{Found, Trial};
-use crate::bench::block::{Clock, elapsed_ns, new_histogram};
-use crate::bench::goal::COST_GOALS;
-use crate::bench::statistics::Percentile;
-use crate::bench::stream::Payloads;
-use crate::bench::temporary_bus::{Words, sum};
-use crate::bench::verdict::Judged;
+use tickcast_harness::clock::Clock;
+use tickcast_harness::message::{Payloads, Words, sum};
+use tickcast_harness::statistics::{Percentile, Samples};
+use tickcast_harness::verdict::Judged;
 
 /// Messages that are timed together: to read the clock takes longer than to publish one.
 const BATCH: u64 = 64;
@@ -70,7 +68,7 @@ impl Publishers {
         let Setup { bus, place, .. } = setup;
         let (recording, journal) =
             Recording::begin(bus, place, "journaled", RING_BYTES, SyncPolicy::None, Old::Recycled)?;
-        let topic = bus.create_topic_of("read", RING_BYTES)?;
+        let topic = bus.create_topic("read", RING_BYTES)?;
         let subscriber = topic.subscribe().reliable().open().context("cannot subscribe")?;
         let publisher = topic.publisher(0).context("cannot publish")?;
         let reader = crew.add(Reader { subscriber, sum: 0 });
@@ -125,7 +123,7 @@ fn block(publisher: &mut Publisher, rate: u64, clock: &Clock) -> Result<Cost> {
     let payloads = Payloads::<6>::new();
     let interval = Duration::from_nanos(BATCH * 1_000_000_000 / rate);
     let batches = (BLOCK.as_nanos() / interval.as_nanos()) as u64 + WARM_UP_BATCHES;
-    let (mut times, mut full_waits) = (new_histogram()?, 0);
+    let (mut times, mut full_waits) = (Samples::default(), 0);
     let mut due = Instant::now();
     for batch in 0..batches {
         due += interval;
@@ -133,13 +131,13 @@ fn block(publisher: &mut Publisher, rate: u64, clock: &Clock) -> Result<Cost> {
             spin_loop();
         }
         let first = publisher.next_offset();
-        let start = Instant::now();
+        let start = clock.now();
         let has_waited = publish(publisher, &payloads, first)?;
-        let elapsed_ns = elapsed_ns(start);
+        let elapsed_ns = clock.ns_since(start);
         if has_waited {
             full_waits += 1;
         } else if batch >= WARM_UP_BATCHES {
-            times.saturating_record(elapsed_ns);
+            times.record(elapsed_ns);
         }
     }
     Ok(cost(&times, full_waits, clock))
@@ -162,19 +160,19 @@ fn publish(publisher: &mut Publisher, payloads: &Payloads<6>, first: u64) -> Res
     Ok(has_waited)
 }
 
-fn cost(times: &Histogram<u64>, full_waits: u64, clock: &Clock) -> Cost {
+fn cost(times: &Samples, full_waits: u64, clock: &Clock) -> Cost {
     let counted = times.len() - times.len() / SLOW_ONE_IN;
     let (mut batches, mut total_ns) = (0, 0);
-    for step in times.iter_recorded() {
-        let count = step.count_at_value().min(counted - batches);
+    for (batch_ns, count) in times.counts() {
+        let count = count.min(counted - batches);
         batches += count;
-        total_ns += count * step.value_iterated_to();
+        total_ns += count * batch_ns;
     }
     let of_message = |batch_ns: f64| (batch_ns - clock.cost_ns) / BATCH as f64;
     Cost {
         messages: times.len() * BATCH,
         mean_ns: of_message(total_ns as f64 / batches as f64),
-        p50_ns: Percentile::P50.of(times, clock.tick_ns).map(of_message),
+        p50_ns: Percentile::P50.of(times, clock.step_ns).map(of_message),
         full_waits,
     }
 }
@@ -211,7 +209,7 @@ impl Agent for Reader {
         let mut found = self.sum;
         let polled = self.subscriber.poll(POLL_LIMIT, |event| {
             if let Event::Message(message) = event
-                && let Ok(words) = message.read::<Words>()
+                && let Ok(words) = message.read::<Words<6>>()
             {
                 found = found.wrapping_add(sum(words));
             }
@@ -224,6 +222,7 @@ impl Agent for Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tickcast_harness::clock::Source;
 
     #[test]
     fn the_journal_is_set_against_the_reader_of_its_rate() {
@@ -235,10 +234,9 @@ mod tests {
 
     #[test]
     fn the_clock_is_subtracted_once_a_batch_and_the_slowest_do_not_count() {
-        let mut times = new_histogram().unwrap();
-        times.record_n(660, 198).unwrap();
-        times.record_n(1_000_000, 2).unwrap();
-        let clock = Clock { cost_ns: 20.0, tick_ns: 1.0 };
+        let times = Samples::from(vec![(660, 198), (1_000_000, 2)]);
+        let mut clock = Clock::of(Source::Monotonic).unwrap();
+        (clock.cost_ns, clock.step_ns) = (20.0, 1.0);
         let cost = cost(&times, 0, &clock);
         assert_eq!((cost.messages, cost.mean_ns), (12_800, 10.0));
         assert!((cost.p50_ns.unwrap() - 10.0).abs() < 0.1);

@@ -5,18 +5,16 @@ use std::fs::File;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use hdrhistogram::Histogram;
 use tickcast::SyncPolicy;
 
 use super::direct::{Direct, Pages};
 use super::far_core::{AgentId, Busy, Crew, FarCore};
+use super::goals::DURABLE_GOALS;
 use super::recording::{Old, Recording};
 use super::trial::{Found, Trial};
 use super::{RING_BYTES, Setup};
-use crate::bench::block::{elapsed_ns, new_histogram};
-use crate::bench::goal::DURABLE_GOALS;
-use crate::bench::statistics::Percentile;
-use crate::bench::verdict::Judged;
+use tickcast_harness::statistics::{Percentile, Samples};
+use tickcast_harness::verdict::Judged;
 
 /// How long a block takes, and the samples that it has at least.
 const BLOCK: Duration = Duration::from_millis(150);
@@ -120,13 +118,13 @@ impl Always {
 
 /// Does what makes one message durable, again and again.
 fn one_by_one(mut make: impl FnMut() -> Result<()>) -> Result<Made> {
-    let mut times: Histogram<u64> = new_histogram()?;
+    let mut times = Samples::default();
     make()?;
     let start = Instant::now();
     while times.len() < SAMPLES_MIN || start.elapsed() < BLOCK {
         let start = Instant::now();
         make()?;
-        times.saturating_record(elapsed_ns(start));
+        times.record(start.elapsed().as_nanos() as u64);
     }
     let messages = times.len();
     let p50_us = Percentile::P50.of(&times, 1.0).map(|ns| ns / 1e3);

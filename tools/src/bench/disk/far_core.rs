@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context, Result, bail};
 use tickcast::runtime::{Agent, Idle, IdleStrategy};
 
-use crate::bench::cores::{self, Cores};
+use tickcast_harness::cores::{self, Cores};
 
 /// Nobody is polled.
 const REST: usize = usize::MAX;

@@ -12,6 +12,7 @@ pub(super) mod durable;
 mod far_core;
 mod fio;
 mod format;
+mod goals;
 mod pace;
 mod place;
 mod recorded;
@@ -33,11 +34,12 @@ use self::place::Place;
 use self::recorded::Recorded;
 use self::report::Report;
 use self::writing::Journals;
-use super::block::Clock;
-use super::cores::{self, Cores};
-use super::temporary_bus::TemporaryBus;
+use tickcast_harness::clock::Clock;
+use tickcast_harness::cores::{self, Cores};
+use tickcast_harness::interrupt::Interrupt;
+use tickcast_harness::temporary::TemporaryBus;
+
 use super::{Options, deliver};
-use crate::interrupt::Interrupt;
 
 /// The rings that a publisher floods: so small that what the journal is to write is still in a
 /// cache.
@@ -99,7 +101,7 @@ impl Setup {
     fn new(dir: &Path) -> Result<Self> {
         // First: from here on an interrupt leaves time to remove the files and the bus.
         let interrupt = Interrupt::install()?;
-        let (cores, clock) = (Cores::choose()?, Clock::measure()?);
+        let (cores, clock) = (Cores::choose(&[])?, Clock::calibrate()?);
         let (place, bus) = (Place::create(dir)?, TemporaryBus::create()?);
         Ok(Self { interrupt, cores, clock, place, bus })
     }

@@ -4,15 +4,13 @@ use std::hint::spin_loop;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use hdrhistogram::Histogram;
 use tickcast::{Event, Replay, Speed, Until};
 
 use super::Setup;
 use super::recorded::{INTERVAL_NS, Recorded};
 use super::trial::{Found, Trial};
-use crate::bench::block::new_histogram;
-use crate::bench::statistics::Percentile;
-use crate::bench::verdict::Judged;
+use tickcast_harness::statistics::{Percentile, Samples};
+use tickcast_harness::verdict::Judged;
 
 /// A block takes this share of the time, and at most so long.
 const BLOCKS: u32 = 8;
@@ -139,15 +137,15 @@ fn late(arrivals: &[Duration], interval_ns: u64) -> Result<Late> {
         })
     };
     let began_ns = behind().min().unwrap_or(0);
-    let mut late: Histogram<u64> = new_histogram()?;
-    behind().for_each(|behind_ns| late.saturating_record((behind_ns - began_ns) as u64));
+    let mut late = Samples::default();
+    behind().for_each(|behind_ns| late.record((behind_ns - began_ns) as u64));
     let percentile = |percentile: Percentile| percentile.of(&late, 1.0);
     Ok(Late {
         messages: late.len(),
         p50_ns: percentile(Percentile::P50),
         p99_ns: percentile(Percentile::P99),
-        p99_9_ns: percentile(Percentile::P99_9),
-        most_ns: late.max() as f64,
+        p99_9_ns: percentile(Percentile::P999),
+        most_ns: late.max_ns() as f64,
     })
 }
 

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use tickcast::{Journal, JournalState, Publisher, SyncPolicy};
 
 use super::place::Place;
-use crate::bench::temporary_bus::TemporaryBus;
+use tickcast_harness::temporary::TemporaryBus;
 
 /// Bytes of a segment: what a journal has unless it is told otherwise.
 pub(super) const SEGMENT_BYTES: u64 = 64 << 20;
@@ -71,7 +71,7 @@ impl Recording {
         sync: SyncPolicy,
         old: Old,
     ) -> Result<(Self, Journal)> {
-        let topic = bus.create_topic_of(name, ring_bytes)?;
+        let topic = bus.create_topic(name, ring_bytes)?;
         // Nobody waits for ever where the disk has failed.
         let settings = topic.journal(place.path()).sync(sync).give_up_after(PATIENCE);
         let settings = match old {

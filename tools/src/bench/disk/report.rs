@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::Setup;
 use super::place::Kind;
 use super::trial::Found;
-use crate::bench::cores;
-use crate::bench::heading::Heading;
+use tickcast_harness::cores;
+use tickcast_harness::heading::Heading;
 
 /// A whole run: every comparison.
 #[derive(Serialize)]

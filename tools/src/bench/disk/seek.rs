@@ -14,11 +14,11 @@ use tickcast::{Event, Flow, Replay, StartAt, SyncPolicy};
 
 use super::Setup;
 use super::format::{BLOCK_BYTES, BLOCK_MESSAGES, Log};
+use super::goals::SEEK_GOALS;
 use super::recording::{self, Old, Recording, SEGMENT_BYTES};
 use super::trial::{Found, Trial};
-use crate::bench::goal::SEEK_GOALS;
-use crate::bench::verdict::Judged;
-use crate::interrupt::Interrupted;
+use tickcast_harness::interrupt::Interrupted;
+use tickcast_harness::verdict::Judged;
 
 const BLOCKS: u64 = (100 << 30) / BLOCK_BYTES as u64;
 const SEGMENT_BLOCKS: u64 = SEGMENT_BYTES / BLOCK_BYTES as u64;

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::bench::goal::{Goal, Outcome};
-use crate::bench::report::table;
-use crate::bench::verdict::{self, Judged, Row};
-use crate::interrupt::Interrupt;
+use tickcast_harness::goal::{Goal, Outcome};
+use tickcast_harness::interrupt::Interrupt;
+use tickcast_harness::table::table;
+use tickcast_harness::verdict::{self, Judged, Row};
 
 /// Nobody is faster than the bare loop, but for noise.
 const RATIO_MAX: f64 = 1.0 / 0.97;
@@ -38,7 +38,7 @@ pub(super) struct Found {
     rows: Vec<Row>,
     goals: Vec<Outcome>,
     /// Contenders that seem to beat the limit.
-    doubtful: Vec<&'static str>,
+    doubtful: Vec<String>,
     #[serde(skip)]
     fault: &'static str,
     rounds: Vec<Vec<Judged>>,
@@ -93,9 +93,10 @@ impl Trial {
         let goals = goals.iter().map(|goal| goal.judge(&rows)).collect();
         let beats = |row: &&Row| {
             let ratio = row.figures.first().copied().flatten();
-            limited.contains(&row.name) && ratio.is_some_and(|ratio| ratio.median > RATIO_MAX)
+            limited.contains(&row.name.as_str())
+                && ratio.is_some_and(|ratio| ratio.median > RATIO_MAX)
         };
-        let doubtful = rows.iter().filter(beats).map(|row| row.name).collect();
+        let doubtful = rows.iter().filter(beats).map(|row| row.name.clone()).collect();
         Found { title, notes, contenders, columns, rows, goals, doubtful, fault, rounds }
     }
 }
@@ -117,7 +118,7 @@ impl Display for Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::goal::WARM_GOALS;
+    use crate::bench::disk::goals::WARM_GOALS;
 
     fn trial() -> Trial {
         Trial {

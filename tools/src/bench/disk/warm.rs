@@ -9,10 +9,10 @@ use anyhow::{Context, Result, ensure};
 
 use super::Setup;
 use super::format::{BLOCK_BYTES, Walked};
+use super::goals::WARM_GOALS;
 use super::recorded::Recorded;
 use super::trial::{Found, Trial};
-use crate::bench::goal::WARM_GOALS;
-use crate::bench::verdict::Judged;
+use tickcast_harness::verdict::Judged;
 
 /// What the figures of a block are.
 pub(crate) const WARM_COLUMNS: [&str; 3] = ["x bare", "M messages/s", "MB/s"];

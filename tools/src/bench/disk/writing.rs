@@ -13,13 +13,13 @@ use tickcast::SyncPolicy;
 use super::direct::{Direct, Pages, Request, Span, Work};
 use super::far_core::{AgentId, Crew, FarCore};
 use super::fio::Fio;
+use super::goals::WRITING_GOALS;
 use super::place::Place;
 use super::recording::{Old, Recording, SEGMENT_BYTES};
 use super::trial::{Found, Trial};
 use super::{RING_BYTES, Setup};
-use crate::bench::cores;
-use crate::bench::goal::WRITING_GOALS;
-use crate::bench::verdict::Judged;
+use tickcast_harness::cores;
+use tickcast_harness::verdict::Judged;
 
 /// Of messages that do not make the publisher the limit.
 const LARGE: [u8; 1024] = [0x5A; 1024];

@@ -1,0 +1,289 @@
+//! The benchmarks: who takes part in each, and what is measured of them. Add one here.
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::catalogue::{self, Entry};
+use crate::crowd::{Beside, Crowd};
+use crate::heading::Heading;
+use crate::hgrm;
+use crate::interrupt::Interrupt;
+use crate::message::Payload;
+use crate::options::Options;
+use crate::report::{How, Ran, Report};
+use crate::rounds::{handoff, interleave};
+use crate::session::{Entrant, Session, Setting};
+use crate::step::{Planned, Step, Times};
+use crate::transport::{Mode, Place};
+
+const TICKCAST: &str = "tickcast";
+const BARE_STREAM: &str = "bare stream";
+
+/// The rates of a sweep; those behind the first that is not kept up are left out.
+const RATES: [u64; 12] = [
+    10_000, 30_000, 100_000, 300_000, 1_000_000, 2_000_000, 3_000_000, 5_000_000, 10_000_000,
+    20_000_000, 30_000_000, 50_000_000,
+];
+/// Fast subscribers beside which one is not like them.
+const FAST_BESIDE: usize = 4;
+/// Messages of a burst: half of what the ring holds.
+const BURST_SHARE: usize = 2;
+
+/// Who takes part, and what is measured of them.
+#[derive(Default)]
+struct Program {
+    entrants: Vec<Entrant>,
+    plan: Vec<Planned>,
+}
+
+impl Program {
+    /// Adds steps for an entrant, which is added if it is new.
+    fn add(&mut self, entrant: Entrant, steps: impl IntoIterator<Item = Planned>) {
+        let known = self.entrants.iter().position(|other| *other == entrant);
+        let at = known.unwrap_or_else(|| {
+            self.entrants.push(entrant);
+            self.entrants.len() - 1
+        });
+        self.plan.extend(steps.into_iter().map(|step| Planned { entrant: at, ..step }));
+    }
+
+    fn round_trips(&mut self, name: &'static str, payload: Payload, place: Place) {
+        self.add(Entrant::transport(name, payload, place), [Planned::new(Step::RoundTrips)]);
+    }
+
+    fn streams(&mut self, name: &'static str, payload: Payload, place: Place) {
+        let steps = [false, true].map(|in_batches| Planned::new(Step::Stream { in_batches }));
+        self.add(Entrant::transport(name, payload, place), steps);
+    }
+
+    /// What every summary has: round trips and streams of the first payload.
+    fn basics(&mut self, options: &Options) {
+        let (payload, place) = (options.first_payload(), options.place());
+        self.round_trips(TICKCAST, payload, place);
+        self.streams(BARE_STREAM, payload, place);
+        self.streams(TICKCAST, payload, place);
+    }
+}
+
+/// Measures round trips and messages in one direction, one by one and at set rates; prints the
+/// report.
+///
+/// # Errors
+/// When a side fails, the user wants an end, or the report cannot be written.
+pub fn latency(options: &Options, catalogue: &'static [Entry]) -> Result<()> {
+    let (first, place) = (options.first_payload(), options.place());
+    let peers = peers(options, catalogue)?;
+    let mut program = Program::default();
+    program.basics(options);
+    for &payload in &options.payload {
+        if payload != first {
+            program.round_trips(TICKCAST, payload, place);
+        }
+        for peer in &peers {
+            program.round_trips(peer.name, payload, place_of(peer, place));
+        }
+    }
+    let rate = options.rate;
+    let sweep = RATES.into_iter().filter(|&other| other != rate).map(|rate| (rate, true));
+    let own = Entrant::transport(TICKCAST, first, place);
+    for (rate, sweeps) in [(rate, false)].into_iter().chain(sweep) {
+        let steps = [Step::PacedRoundTrips { rate }, Step::OneWay { rate }];
+        program.add(own.clone(), steps.map(|step| Planned { sweeps, ..Planned::new(step) }));
+    }
+    run("round trips and messages in one direction", program, options, catalogue)
+}
+
+/// Measures streams; prints the report.
+///
+/// # Errors
+/// When a side fails, the user wants an end, or the report cannot be written.
+pub fn throughput(options: &Options, catalogue: &'static [Entry]) -> Result<()> {
+    let (first, place) = (options.first_payload(), options.place());
+    let peers = peers(options, catalogue)?;
+    let mut program = Program::default();
+    program.basics(options);
+    for &payload in &options.payload {
+        if payload != first {
+            program.streams(BARE_STREAM, payload, place);
+            program.streams(TICKCAST, payload, place);
+        }
+        for peer in &peers {
+            program.streams(peer.name, payload, place_of(peer, place));
+        }
+    }
+    run("streams of messages", program, options, catalogue)
+}
+
+/// Measures what subscribers cost a publisher, and how late messages reach them; prints the report.
+///
+/// # Errors
+/// When a side fails, the user wants an end, or the report cannot be written.
+pub fn fanout(options: &Options, catalogue: &'static [Entry]) -> Result<()> {
+    let (payload, place) = (options.first_payload(), options.place());
+    let mut program = Program::default();
+    program.basics(options);
+    let mut crowd = |fast: usize, mode: Mode, beside| {
+        let number = program.entrants.len();
+        let crowd = Crowd { topic: format!("crowd-{number}"), payload, mode, fast, beside };
+        let messages = (crowd.capacity() / BURST_SHARE) as u64;
+        let entrant = Entrant { name: TICKCAST, payload, place, crowd: Some(crowd) };
+        let steps = [Step::Bursts { messages }, Step::OneWay { rate: options.rate }];
+        program.add(entrant, steps.map(Planned::new));
+    };
+    for mode in [Mode::Lossy, Mode::Reliable] {
+        // Each is set against the single one of its kind.
+        let further = options.subscribers.iter().copied().filter(|&number| number != 1);
+        for fast in [1].into_iter().chain(further) {
+            crowd(fast as usize, mode, None);
+        }
+    }
+    for beside in [Beside::Stalled, Beside::Slow, Beside::Late] {
+        crowd(FAST_BESIDE, options.mode, Some(beside));
+    }
+    run(
+        "what subscribers cost a publisher, and when messages reach them",
+        program,
+        options,
+        catalogue,
+    )
+}
+
+/// Measures round trips and streams of everybody that was asked for, wherever they can be; prints
+/// the report.
+///
+/// # Errors
+/// When a side fails, the user wants an end, or the report cannot be written.
+pub fn compare(options: &Options, catalogue: &'static [Entry]) -> Result<()> {
+    let place = options.place();
+    let peers = peers(options, catalogue)?;
+    let mut program = Program::default();
+    for &payload in &options.payload {
+        program.round_trips(TICKCAST, payload, place);
+        program.streams(BARE_STREAM, payload, place);
+        program.streams(TICKCAST, payload, place);
+        for peer in &peers {
+            for &place in peer.places {
+                program.round_trips(peer.name, payload, place);
+                program.streams(peer.name, payload, place);
+            }
+        }
+    }
+    run("tickcast and its peers", program, options, catalogue)
+}
+
+/// Those that were asked for.
+fn peers(options: &Options, catalogue: &'static [Entry]) -> Result<Vec<&'static Entry>> {
+    let is_peer = |entry: &&Entry| entry.name != TICKCAST && entry.name != BARE_STREAM;
+    if options.peers.iter().any(|name| name == "all") {
+        return Ok(catalogue.iter().filter(is_peer).collect());
+    }
+    let peer = |name: &String| {
+        let entry = catalogue::find(catalogue, name)?;
+        ensure!(is_peer(&entry), "{name} takes part in every run");
+        Ok(entry)
+    };
+    options.peers.iter().map(peer).collect()
+}
+
+/// Where it was asked to be, if it can be there.
+fn place_of(peer: &Entry, wanted: Place) -> Place {
+    if peer.places.contains(&wanted) { wanted } else { peer.places[0] }
+}
+
+fn run(
+    title: &str,
+    program: Program,
+    options: &Options,
+    catalogue: &'static [Entry],
+) -> Result<()> {
+    // First: from here on an interrupt leaves time to remove what is made.
+    let interrupt = Interrupt::install()?;
+    let setting = Setting {
+        interrupt: &interrupt,
+        place: options.place(),
+        cores: &options.cores,
+        mode: options.mode,
+        catalogue,
+    };
+    let Program { entrants, plan } = program;
+    let (mut session, left_out) = Session::start(&setting, entrants.clone())?;
+    // Numbers of entrants change where some are left out.
+    let mut plan: Vec<Planned> = plan
+        .into_iter()
+        .filter_map(|planned| {
+            let wanted = &entrants[planned.entrant];
+            let entrant = session.entrants.iter().position(|entrant| entrant == wanted)?;
+            Some(Planned { entrant, ..planned })
+        })
+        .collect();
+    let offset = session.offset()?;
+    let rounds = interleave(&mut session, &mut plan, options.duration())?;
+    let mut how: Vec<How> = Vec::new();
+    for entrant in session.entrants.iter().filter(|entrant| entrant.crowd.is_none()) {
+        let Entry { name, how: own, .. } = *catalogue::find(catalogue, entrant.name)?;
+        if !how.iter().any(|how| how.name == name) {
+            how.push(How { name, how: own });
+        }
+    }
+    let preemptions = session.preemptions()?;
+    let heading = Heading::new(title, session.cores, session.clock, preemptions);
+    let entrants = std::mem::take(&mut session.entrants);
+    // Nothing is left in shared memory while the report is written.
+    drop(session);
+    let report = Report::new(Ran { heading, offset, how, left_out, entrants, plan, rounds });
+    write!(io::stdout().lock(), "{report}").context("cannot print the report")?;
+    if let Some(path) = &options.json {
+        let file = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
+        let mut file = BufWriter::new(file);
+        serde_json::to_writer(&mut file, &report)
+            .map_err(io::Error::from)
+            .and_then(|()| file.flush())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    options.hgrm.as_ref().map_or(Ok(()), |path| hgrm::write(&report, path))
+}
+
+/// How long the hand-off is measured that others print beside their own figures.
+const HANDOFF_DURATION: Duration = Duration::from_millis(200);
+
+/// The bare hand-off by itself, between two threads of this process on the first two cores that it
+/// may use: what others print beside their own figures. Of many blocks, the one in the middle.
+///
+/// # Errors
+/// When a side cannot be pinned to its core, or is kept from it for seconds, or the user wants an
+/// end.
+pub fn bare_handoff(interrupt: &Interrupt) -> Result<Times> {
+    let measure = || {
+        let place = Place::InProcess;
+        let mode = Mode::Reliable;
+        let setting = Setting { interrupt, place, cores: &[], mode, catalogue: &[] };
+        let (mut session, _) = Session::start(&setting, Vec::new())?;
+        handoff(&mut session)?;
+        let start = Instant::now();
+        let mut blocks = Vec::new();
+        while blocks.is_empty() || start.elapsed() < HANDOFF_DURATION {
+            interrupt.check()?;
+            blocks.push(handoff(&mut session)?);
+        }
+        let p50 = |times: &Times| times.p50_ns.unwrap_or(f64::INFINITY);
+        blocks.sort_by(|one, other| p50(one).total_cmp(&p50(other)));
+        Ok(blocks.swap_remove(blocks.len() / 2))
+    };
+    // A thread of its own: the caller stays free to run on any core.
+    thread::scope(|scope| scope.spawn(measure).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bare_hand_off_is_measured_and_its_threads_end() {
+        let times = bare_handoff(&Interrupt::default()).unwrap();
+        assert!(times.samples > 0 && times.p50_ns.is_some(), "{times:?}");
+    }
+}

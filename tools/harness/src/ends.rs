@@ -1,0 +1,312 @@
+//! The patterns in which a transport is measured, the same for all of them: a pair of links, ping
+//! and pong, with a half on either side. Change here what a block of messages is.
+use std::any::Any;
+
+use anyhow::{Result, bail, ensure};
+
+use crate::clock::Clock;
+use crate::message::{Payload, Payloads, Words, message, sum, sum_of_message};
+use crate::round_trip::{RoundTrip, WARM_UP};
+use crate::schedule::Schedule;
+use crate::spin::{BlockError, CLOSE, STALL_TIMEOUT, spin_until};
+use crate::statistics::Samples;
+use crate::task::{Outcome, Task, with_gap};
+use crate::transport::{Link, Receiver, Run, Sender, Transport};
+
+/// Most messages that a poll of a stream takes.
+const POLL_LIMIT: usize = 256;
+
+/// The half of a contender that runs on the near side, and takes the times.
+pub trait Near {
+    /// Does its part of a block.
+    ///
+    /// # Errors
+    /// When the other half makes no progress, or the transport fails.
+    fn run(&mut self, task: &Task, count: u64, clock: &Clock) -> Result<Timed>;
+}
+
+/// The half that runs on the far side.
+pub trait Far {
+    /// Does its part of a block.
+    ///
+    /// # Errors
+    /// When the other half makes no progress, sent something else than it should, or the transport
+    /// fails.
+    fn run(&mut self, task: &Task, count: u64, clock: &Clock) -> Result<Outcome>;
+}
+
+/// What the near side timed in a block.
+#[derive(Debug, Default)]
+pub struct Timed {
+    /// Of what it waited for.
+    pub samples: Samples,
+    /// How late messages of a schedule were sent.
+    pub lateness: Samples,
+    /// Messages that found no room at first.
+    pub refused: u64,
+    /// Time that does not count as the block's own.
+    pub waited_ns: u64,
+}
+
+/// The two links of a contender: what the near side sends on, and what it is answered on.
+fn links<'a>(run: &'a Run, name: &str, payload: Payload) -> [Link<'a>; 2] {
+    let link = |direction| Link { run, name: format!("{name}-{payload}-{direction}"), payload };
+    ["ping", "pong"].map(|direction| Link {
+        name: link(direction).name.replace(' ', "").to_lowercase(),
+        ..link(direction)
+    })
+}
+
+/// Both ends that a side has.
+struct Ends<T: Transport, const W: usize> {
+    sender: T::Sender<W>,
+    receiver: T::Receiver<W>,
+    payloads: Payloads<W>,
+    /// The number of the next message of a stream.
+    next: u64,
+    /// The number of the next round trip.
+    asked: u64,
+}
+
+/// The near half of `T`, and what is to be kept until the run ends.
+///
+/// # Errors
+/// When `T` cannot be had on this machine.
+pub(crate) fn near<T: Transport, const W: usize>(
+    run: &Run,
+    name: &str,
+    payload: Payload,
+) -> Result<(Box<dyn Near>, Vec<Box<dyn Any>>)> {
+    let [ping, pong] = links(run, name, payload);
+    let kept = vec![T::create::<W>(&ping)?, T::create::<W>(&pong)?];
+    let (receiver, sender) = (T::receiver::<W>(&pong)?, T::sender::<W>(&ping)?);
+    let payloads = Payloads::new();
+    Ok((Box::new(NearEnds(Ends::<T, W> { sender, receiver, payloads, next: 0, asked: 0 })), kept))
+}
+
+/// The far half of `T`.
+///
+/// # Errors
+/// When the near half is gone.
+pub(crate) fn far<T: Transport, const W: usize>(
+    run: &Run,
+    name: &str,
+    payload: Payload,
+) -> Result<Box<dyn Far>> {
+    let [ping, pong] = links(run, name, payload);
+    let (receiver, sender) = (T::receiver::<W>(&ping)?, T::sender::<W>(&pong)?);
+    let payloads = Payloads::new();
+    Ok(Box::new(FarEnds(Ends::<T, W> { sender, receiver, payloads, next: 0, asked: 0 })))
+}
+
+struct NearEnds<T: Transport, const W: usize>(Ends<T, W>);
+struct FarEnds<T: Transport, const W: usize>(Ends<T, W>);
+
+/// Looks at every word of a message.
+#[inline(always)]
+fn check<const W: usize>(message: &Words<W>, expected: u64) -> Result<()> {
+    let found = sum(message);
+    ensure!(found == expected, BlockError::Corrupt { expected, found });
+    Ok(())
+}
+
+/// Waits for a message, and does `then` where it is handed out.
+#[inline(always)]
+fn receive<const W: usize, const GAP: u32>(
+    receiver: &mut impl Receiver<W>,
+    mut then: impl FnMut(&Words<W>) -> Result<()>,
+) -> Result<()> {
+    let mut outcome = Ok(());
+    spin_until::<GAP>(|| Ok(receiver.poll(1, |message| outcome = then(message))? > 0))?;
+    outcome
+}
+
+impl<T: Transport, const W: usize> RoundTrip for NearEnds<T, W> {
+    #[inline(always)]
+    fn round_trip<const GAP: u32>(&mut self) -> Result<()> {
+        let Ends { sender, receiver, asked, .. } = &mut self.0;
+        let number = *asked;
+        *asked += 1;
+        sender.send(&message(number))?;
+        receive::<W, GAP>(receiver, |answer| check(answer, sum_of_message::<W>(number)))
+    }
+}
+
+impl<T: Transport, const W: usize> Near for NearEnds<T, W> {
+    fn run(&mut self, task: &Task, count: u64, clock: &Clock) -> Result<Timed> {
+        let mut timed = Timed::default();
+        match *task {
+            Task::RoundTrips { polling } => with_gap!(polling, GAP => {
+                self.time::<GAP>(count, clock, &mut timed.samples)?;
+            }),
+            Task::PacedRoundTrips { period_ticks } => {
+                self.0.paced_round_trips(Schedule::new(clock, period_ticks), count, &mut timed)?;
+            }
+            Task::OneWay { period_ticks } => {
+                self.0.one_way(Schedule::new(clock, period_ticks), count, &mut timed)?;
+            }
+            Task::Stream { batch, .. } => self.0.stream(batch as u64, count)?,
+            Task::Hiccups | Task::Offset | Task::Bursts { .. } => bail!("{task:?} has no links"),
+        }
+        Ok(timed)
+    }
+}
+
+impl<T: Transport, const W: usize> Ends<T, W> {
+    /// Sends by the schedule, and takes answers in between. A message says when it was due, and its
+    /// time counts from then: what is late because of those before it has waited, too.
+    #[inline(never)]
+    fn paced_round_trips(
+        &mut self,
+        schedule: Schedule<'_>,
+        count: u64,
+        timed: &mut Timed,
+    ) -> Result<()> {
+        let Self { sender, receiver, .. } = self;
+        let clock = schedule.clock;
+        let stalled_ticks = clock.ticks(STALL_TIMEOUT.as_nanos() as f64) as u64;
+        let (mut sent, mut received, mut is_refused) = (0, 0, false);
+        let mut due = schedule.due(0);
+        let mut progress = due;
+        let mut outcome = Ok(());
+        while received < count {
+            let now = clock.now();
+            if sent < count && now >= due {
+                if sender.try_send(&message(due))? {
+                    // A message that found no room was ready to be sent before.
+                    if !is_refused {
+                        timed.lateness.record(clock.ns(now - due));
+                    }
+                    sent += 1;
+                    due = schedule.due(sent);
+                    is_refused = false;
+                } else if !is_refused {
+                    timed.lateness.record(clock.ns(now - due));
+                    timed.refused += 1;
+                    is_refused = true;
+                }
+            }
+            let polled = receiver.poll(POLL_LIMIT, |answer| {
+                timed.samples.record(clock.ns_since(answer[0]));
+                if outcome.is_ok() {
+                    outcome = check(answer, sum_of_message::<W>(answer[0]));
+                }
+            })?;
+            received += polled as u64;
+            if polled > 0 {
+                progress = now;
+            } else if now.saturating_sub(progress) > stalled_ticks {
+                return Err(BlockError::Stalled.into());
+            }
+        }
+        outcome
+    }
+
+    /// Sends by the schedule; the far side takes the times.
+    #[inline(never)]
+    fn one_way(&mut self, schedule: Schedule<'_>, count: u64, timed: &mut Timed) -> Result<()> {
+        for number in 0..count {
+            let (due, late_ns) = schedule.wait(number);
+            timed.lateness.record(late_ns);
+            let message = message(due);
+            if !self.sender.try_send(&message)? {
+                timed.refused += 1;
+                self.sender.send(&message)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn stream(&mut self, batch: u64, count: u64) -> Result<()> {
+        let Self { sender, payloads, next, .. } = self;
+        let end = *next + count;
+        let mut number = *next;
+        if batch == 1 {
+            for number in number..end {
+                sender.send(payloads.of(number))?;
+            }
+        } else {
+            while number < end {
+                let batch = payloads.from(number, batch.min(end - number));
+                sender.send_all(batch)?;
+                number += batch.len() as u64;
+            }
+        }
+        *next = end;
+        Ok(())
+    }
+
+    /// Answers messages where they are handed out, as a trading engine does.
+    #[inline(never)]
+    fn echo<const GAP: u32>(&mut self, count: u64) -> Result<()> {
+        let Self { sender, receiver, .. } = self;
+        for _ in 0..count {
+            receive::<W, GAP>(receiver, |message| {
+                check(message, sum_of_message::<W>(message[0]))?;
+                sender.send(message)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Takes messages until `count` have come or were lost.
+    #[inline(always)]
+    fn take(
+        &mut self,
+        count: u64,
+        mut between: impl FnMut(usize, usize),
+        mut take: impl FnMut(&Words<W>),
+    ) -> Result<u64> {
+        let lost = self.receiver.lost();
+        let mut taken = 0;
+        while taken < count {
+            spin_until::<CLOSE>(|| {
+                let limit = POLL_LIMIT.min((count - taken) as usize);
+                let polled = self.receiver.poll(limit, &mut take)?;
+                between(polled, limit);
+                taken += polled as u64;
+                Ok(polled > 0)
+            })?;
+        }
+        Ok(self.receiver.lost() - lost)
+    }
+}
+
+impl<T: Transport, const W: usize> Far for FarEnds<T, W> {
+    fn run(&mut self, task: &Task, count: u64, clock: &Clock) -> Result<Outcome> {
+        let ends = &mut self.0;
+        let mut outcome = Outcome::default();
+        match *task {
+            Task::RoundTrips { polling } => {
+                with_gap!(polling, GAP => ends.echo::<GAP>(WARM_UP + count)?);
+            }
+            Task::PacedRoundTrips { .. } => ends.echo::<CLOSE>(count)?,
+            Task::OneWay { .. } => {
+                let samples = &mut outcome.samples;
+                outcome.lost = ends.take(
+                    count,
+                    |_, _| {},
+                    |message| samples.record(clock.ns_since(message[0])),
+                )?;
+            }
+            Task::Stream { waiting, .. } => {
+                let (first, mut found) = (ends.next, 0u64);
+                let mut waiter = waiting.begin();
+                outcome.lost = ends.take(
+                    count,
+                    |polled, limit| waiter.polled(polled, limit),
+                    |message| found = found.wrapping_add(sum(message)),
+                )?;
+                ends.next += count;
+                let expected = Payloads::<W>::sum(first, count);
+                ensure!(
+                    outcome.lost > 0 || found == expected,
+                    BlockError::Corrupt { expected, found }
+                );
+            }
+            Task::Hiccups | Task::Offset | Task::Bursts { .. } => bail!("{task:?} has no links"),
+        }
+        Ok(outcome)
+    }
+}

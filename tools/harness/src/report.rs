@@ -1,0 +1,584 @@
+//! What a run found: judged block by block, grouped by the state that the host was in, summed up.
+use serde::Serialize;
+
+use crate::clock::Clock;
+use crate::goal::{Bound, Outcome};
+use crate::heading::Heading;
+use crate::message::Payload;
+use crate::offset::Offset;
+use crate::rounds::Round;
+use crate::session::Entrant;
+use crate::statistics::{Percentile, Samples, Spread, regimes};
+use crate::step::{Found, Planned, Step, Times};
+use crate::summary::Summary;
+use crate::transport::Place;
+use crate::verdict::{Judged, RATIO_MIN, Row, rows};
+
+/// A whole run.
+#[derive(Serialize)]
+pub struct Report {
+    /// What was run, and on what.
+    #[serde(flatten)]
+    pub heading: Heading,
+    /// How far the clocks of the two cores are apart.
+    pub(crate) offset: Offset,
+    /// How each contender was used.
+    pub(crate) how: Vec<How>,
+    /// Who could not be had here, and why.
+    pub(crate) left_out: Vec<String>,
+    pub(crate) summary: Summary,
+    /// The states of the host, by its bare hand-off; that with the most rounds first.
+    pub(crate) regimes: Vec<Regime>,
+    /// Rounds left out because the host changed regime in the midst of them.
+    pub(crate) rounds_unsettled: usize,
+    /// What the blocks of each round are of, in this order.
+    pub(crate) steps: Vec<Labelled>,
+    pub(crate) rounds: Vec<Round>,
+}
+
+/// How a contender was used.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct How {
+    pub(crate) name: &'static str,
+    pub(crate) how: &'static str,
+}
+
+/// A step with its row's name.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Labelled {
+    pub(crate) row: String,
+    pub(crate) contender: &'static str,
+    pub(crate) place: Place,
+    pub(crate) payload_bytes: Payload,
+    /// Fast subscribers of a crowd.
+    pub(crate) subscribers: Option<usize>,
+    pub(crate) step: Step,
+}
+
+/// What one regime showed.
+#[derive(Debug, Serialize)]
+pub(crate) struct Regime {
+    pub(crate) rounds: usize,
+    /// Of the opening hand-offs.
+    pub(crate) handoff_ns: HandOff,
+    pub(crate) sections: Vec<Section>,
+    pub(crate) curves: Vec<Curve>,
+}
+
+/// The percentiles of bare hand-offs, and how they spread over blocks.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct HandOff {
+    pub(crate) p50: Option<Spread>,
+    pub(crate) p99: Option<Spread>,
+    pub(crate) p999: Option<Spread>,
+}
+
+/// One table.
+#[derive(Debug, Serialize)]
+pub(crate) struct Section {
+    pub(crate) kind: Kind,
+    pub(crate) columns: Vec<&'static str>,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) goals: Vec<Outcome>,
+}
+
+/// What a table is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    RoundTrips,
+    OpenLoop,
+    Streams,
+    FanOut,
+}
+
+/// A distribution over all blocks of a regime.
+#[derive(Debug, Serialize)]
+pub(crate) struct Curve {
+    pub(crate) name: String,
+    pub(crate) kind: CurveKind,
+    pub(crate) samples: u64,
+    /// The share of samples that took longer, and how long that is, as far as samples support it.
+    pub(crate) beyond_ns: Vec<(f64, f64)>,
+    #[serde(skip)]
+    pub(crate) whole: Samples,
+}
+
+/// What a curve is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum CurveKind {
+    HandOff,
+    Hiccups,
+    RoundTrips,
+    PacedRoundTrips,
+    OneWay,
+}
+
+impl Kind {
+    pub(crate) fn of(step: Step) -> Self {
+        match step {
+            Step::RoundTrips => Self::RoundTrips,
+            Step::PacedRoundTrips { .. } | Step::OneWay { .. } => Self::OpenLoop,
+            Step::Stream { .. } => Self::Streams,
+            Step::Bursts { .. } => Self::FanOut,
+        }
+    }
+
+    /// What stands above its table.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::RoundTrips => "round trips, timed one by one",
+            Self::OpenLoop => {
+                "an open loop: times count from when a message was due, whatever kept it"
+            }
+            Self::Streams => "streams: as many messages as possible in one direction",
+            Self::FanOut => {
+                "the publisher's cost in bursts that fit the ring; waiting for room does not count"
+            }
+        }
+    }
+
+    pub(crate) fn columns(self, with_peers: bool) -> Vec<&'static str> {
+        let mut columns: Vec<&str> = match self {
+            Self::RoundTrips => vec![
+                "p50 / bare",
+                "p99 / bare",
+                "p99.9 / bare",
+                "p50 ns",
+                "p99 ns",
+                "p99.9 ns",
+                "p99.99 ns",
+            ],
+            Self::OpenLoop => vec![
+                "p50 / bare",
+                "p50 ns",
+                "p99 ns",
+                "p99.9 ns",
+                "p99.99 ns",
+                "k achieved/s",
+                "late %",
+                "refused",
+                "lost",
+            ],
+            Self::Streams => vec!["x bare stream", "M messages/s", "MB/s", "lost %"],
+            Self::FanOut => {
+                vec!["x one subscriber", "% per further one", "ns a message", "full waits"]
+            }
+        };
+        if with_peers {
+            match self {
+                Self::RoundTrips => {
+                    columns.splice(3..3, ["p50 / tickcast", "p99 / tickcast", "p99.9 / tickcast"]);
+                }
+                Self::Streams => columns.insert(1, "x tickcast"),
+                Self::OpenLoop | Self::FanOut => {}
+            }
+        }
+        columns
+    }
+}
+
+/// What a report is made from.
+pub(crate) struct Ran {
+    pub(crate) heading: Heading,
+    pub(crate) offset: Offset,
+    pub(crate) how: Vec<How>,
+    pub(crate) left_out: Vec<String>,
+    pub(crate) entrants: Vec<Entrant>,
+    pub(crate) plan: Vec<Planned>,
+    pub(crate) rounds: Vec<Round>,
+}
+
+impl Report {
+    /// Judges and sums up.
+    pub(crate) fn new(ran: Ran) -> Self {
+        let Ran { heading, offset, how, left_out, entrants, plan, rounds } = ran;
+        let steps = label(&entrants, &plan);
+        let settled: Vec<&Round> = rounds.iter().filter(|round| round.settled).collect();
+        let handoffs_ns: Vec<f64> = settled.iter().map(|round| round.handoff_ns()).collect();
+        let groups = regimes(&handoffs_ns);
+        let of = |group: &Vec<usize>| {
+            let rounds: Vec<&Round> = group.iter().map(|&at| settled[at]).collect();
+            Regime::of(&steps, &rounds, &heading.clock)
+        };
+        let mut regimes: Vec<Regime> = groups.iter().map(of).collect();
+        // The sort is stable: of equals, the faster one comes first.
+        regimes.sort_by_key(|regime| std::cmp::Reverse(regime.rounds));
+        let main: Vec<&Round> = groups
+            .iter()
+            .rev()
+            .max_by_key(|group| group.len())
+            .map(|group| group.iter().map(|&at| settled[at]).collect())
+            .unwrap_or_default();
+        let summary = Summary::of(&heading, offset, &steps, &main);
+        let rounds_unsettled = rounds.len() - settled.len();
+        Self { heading, offset, how, left_out, summary, regimes, rounds_unsettled, steps, rounds }
+    }
+}
+
+/// Names the rows: whatever all have in common is left out.
+fn label(entrants: &[Entrant], plan: &[Planned]) -> Vec<Labelled> {
+    let of_plan = || plan.iter().map(|planned| &entrants[planned.entrant]);
+    let first = of_plan().next();
+    let several_payloads =
+        of_plan().any(|entrant| first.is_some_and(|first| first.payload != entrant.payload));
+    let several_places =
+        of_plan().any(|entrant| first.is_some_and(|first| first.place != entrant.place));
+    let label = |planned: &Planned| {
+        let entrant = &entrants[planned.entrant];
+        let mut row = match &entrant.crowd {
+            None => entrant.name.to_owned(),
+            Some(crowd) => crowd.describe(),
+        };
+        if several_places {
+            row = format!("{row}, {}", entrant.place.name());
+        }
+        if several_payloads {
+            row = format!("{row}, {}", entrant.payload);
+        }
+        let per_s = |rate: u64| match rate {
+            rate if rate >= 1_000_000 => format!("{} M/s", rate as f64 / 1e6),
+            rate => format!("{} k/s", rate as f64 / 1e3),
+        };
+        row = match planned.step {
+            Step::RoundTrips | Step::Bursts { .. } => row,
+            Step::Stream { in_batches: false } => row,
+            Step::Stream { in_batches: true } => format!("{row}, in batches"),
+            Step::PacedRoundTrips { rate } => format!("{row}, round trip, {}", per_s(rate)),
+            Step::OneWay { rate } => format!("{row}, one way, {}", per_s(rate)),
+        };
+        Labelled {
+            row,
+            contender: entrant.name,
+            place: entrant.place,
+            payload_bytes: entrant.payload,
+            subscribers: entrant.crowd.as_ref().map(|crowd| crowd.fast),
+            step: planned.step,
+        }
+    };
+    plan.iter().map(label).collect()
+}
+
+impl Regime {
+    fn of(steps: &[Labelled], rounds: &[&Round], clock: &Clock) -> Self {
+        let spread = |of: fn(&Times) -> Option<f64>| {
+            Spread::of(rounds.iter().filter_map(|round| of(&round.opening)).collect())
+        };
+        let handoff_ns = HandOff {
+            p50: spread(|times| times.p50_ns),
+            p99: spread(|times| times.p99_ns),
+            p999: spread(|times| times.p999_ns),
+        };
+        let curves = curves(steps, rounds, clock);
+        let mut kinds: Vec<Kind> = steps.iter().map(|step| Kind::of(step.step)).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let section = |kind| Section::of(kind, steps, rounds, &curves);
+        let sections = kinds.into_iter().map(section).collect();
+        Self { rounds: rounds.len(), handoff_ns, sections, curves }
+    }
+}
+
+impl Section {
+    fn of(kind: Kind, steps: &[Labelled], rounds: &[&Round], curves: &[Curve]) -> Self {
+        let members: Vec<usize> =
+            (0..steps.len()).filter(|&at| Kind::of(steps[at].step) == kind).collect();
+        let with_peers = members.iter().any(|&at| steps[at].is_peer());
+        let columns = kind.columns(with_peers);
+        let mut names: Vec<&str> = members.iter().map(|&at| steps[at].row.as_str()).collect();
+        let mut judged: Vec<Vec<Judged>> = rounds
+            .iter()
+            .map(|round| {
+                let judge = |&at: &usize| judge(steps, round, at, with_peers);
+                members.iter().map(judge).collect()
+            })
+            .collect();
+        if kind == Kind::RoundTrips {
+            // The hand-off runs among them, too: a ratio that is not about 1 says that the yardstick
+            // does not repeat.
+            names.push("bare hand-off, closing");
+            for (round, judged) in rounds.iter().zip(&mut judged) {
+                judged.push(judge_times(&round.closing, &round.opening, None, with_peers));
+            }
+        }
+        let judged: Vec<&[Judged]> = judged.iter().map(Vec::as_slice).collect();
+        let mut rows = rows(&judged, &names, columns.len());
+        if let Some(column) = columns.iter().position(|&column| column == "p99.99 ns") {
+            for row in &mut rows {
+                let curve = curves.iter().find(|curve| curve.name == row.name);
+                let p9999_ns = curve.and_then(|curve| curve.ns_beyond(0.0001));
+                row.figures[column] = p9999_ns.and_then(|ns| Spread::of(vec![ns]));
+            }
+        }
+        let goals = goals(kind, steps, &rows, &columns);
+        Self { kind, columns, rows, goals }
+    }
+}
+
+impl Labelled {
+    pub(crate) fn is_tickcast(&self) -> bool {
+        self.contender == "tickcast"
+    }
+
+    pub(crate) fn is_bare(&self) -> bool {
+        self.contender == "bare stream"
+    }
+
+    /// Whether it is compared with tickcast.
+    pub(crate) fn is_peer(&self) -> bool {
+        !self.is_tickcast() && !self.is_bare() && self.subscribers.is_none()
+    }
+}
+
+/// The times of tickcast's round trips with this payload, in this round.
+pub(crate) fn own_times<'a>(
+    steps: &[Labelled],
+    round: &'a Round,
+    payload: Payload,
+) -> Option<&'a Times> {
+    steps.iter().zip(&round.blocks).find_map(|(step, found)| match (step.step, found) {
+        (Step::RoundTrips, Found::Times(times))
+            if step.is_tickcast() && step.payload_bytes == payload =>
+        {
+            Some(times)
+        }
+        _ => None,
+    })
+}
+
+/// The highest rate of the streams of `who` with this payload, in this round.
+pub(crate) fn best_rate(
+    steps: &[Labelled],
+    round: &Round,
+    payload: Payload,
+    who: impl Fn(&Labelled) -> bool,
+) -> Option<f64> {
+    let rates = steps.iter().zip(&round.blocks).filter_map(|(step, found)| match found {
+        Found::Flow(flow) if who(step) && step.payload_bytes == payload => {
+            Some(flow.messages_per_s())
+        }
+        _ => None,
+    });
+    rates.reduce(f64::max)
+}
+
+/// Judges the block of step `at`.
+fn judge(steps: &[Labelled], round: &Round, at: usize, with_peers: bool) -> Judged {
+    let step = &steps[at];
+    match &round.blocks[at] {
+        Found::Times(times) => {
+            let own = own_times(steps, round, step.payload_bytes);
+            judge_times(times, &round.opening, own, with_peers)
+        }
+        Found::OpenLoop(found) => {
+            let times = &found.times;
+            // One way is half of a round trip.
+            let part = if matches!(step.step, Step::OneWay { .. }) { 0.5 } else { 1.0 };
+            let p50 = times.p50_ns.zip(round.opening.p50_ns);
+            Judged {
+                valid: true,
+                count: times.samples,
+                figures: vec![
+                    p50.map(|(own_ns, bare_ns)| own_ns / (part * bare_ns)),
+                    times.p50_ns,
+                    times.p99_ns,
+                    times.p999_ns,
+                    None,
+                    Some(found.achieved_per_s / 1e3),
+                    Some(found.late_share * 100.0),
+                    Some(found.refused as f64),
+                    Some(found.lost as f64),
+                ],
+            }
+        }
+        Found::Flow(flow) => {
+            let rate = flow.messages_per_s();
+            let payload = step.payload_bytes;
+            let limit = best_rate(steps, round, payload, Labelled::is_bare);
+            let own = best_rate(steps, round, payload, Labelled::is_tickcast);
+            let bytes_per_s = rate * payload.bytes() as f64;
+            let sent = (flow.messages + flow.lost) as f64;
+            let mut figures = vec![
+                limit.map(|limit| rate / limit),
+                Some(rate / 1e6),
+                Some(bytes_per_s / 1e6),
+                Some(flow.lost as f64 / sent * 100.0),
+            ];
+            if with_peers {
+                figures.insert(1, own.map(|own| rate / own));
+            }
+            Judged {
+                valid: limit.is_none_or(|limit| rate / limit <= 1.0 / RATIO_MIN),
+                count: flow.messages,
+                figures,
+            }
+        }
+        Found::Cost(cost) => {
+            let one_ns = single_cost(steps, round, at);
+            let ratio = one_ns.map(|one_ns| cost.ns_per_message / one_ns);
+            let further = step.subscribers.unwrap_or(1).saturating_sub(1) as f64;
+            let growth = ratio.filter(|_| further > 0.0);
+            Judged {
+                valid: true,
+                count: cost.messages,
+                figures: vec![
+                    ratio,
+                    growth.map(|ratio| (ratio - 1.0) * 100.0 / further),
+                    Some(cost.ns_per_message),
+                    Some(cost.full_waits as f64),
+                ],
+            }
+        }
+    }
+}
+
+fn judge_times(times: &Times, bare: &Times, own: Option<&Times>, with_peers: bool) -> Judged {
+    let all = |times: &Times| [times.p50_ns, times.p99_ns, times.p999_ns];
+    let over = |other: &Times| {
+        let pairs = all(times).into_iter().zip(all(other));
+        pairs.map(|(one, other)| Some(one? / other?)).collect::<Vec<_>>()
+    };
+    let mut figures = over(bare);
+    let valid = figures[0].is_some_and(|ratio| ratio >= RATIO_MIN);
+    if with_peers {
+        figures.extend(own.map_or(vec![None; 3], over));
+    }
+    figures.extend(all(times));
+    figures.push(None);
+    Judged { valid, count: times.samples, figures }
+}
+
+/// What publishing costs with one subscriber of the same kind as those of step `at`.
+fn single_cost(steps: &[Labelled], round: &Round, at: usize) -> Option<f64> {
+    let kind = |step: &Labelled| step.row.split(' ').nth(1).map(str::to_owned);
+    steps.iter().zip(&round.blocks).find_map(|(step, found)| match found {
+        Found::Cost(cost) if step.subscribers == Some(1) && kind(step) == kind(&steps[at]) => {
+            Some(cost.ns_per_message)
+        }
+        _ => None,
+    })
+}
+
+/// The goals that a table can tell about, for ticks between two processes.
+fn goals(kind: Kind, steps: &[Labelled], rows: &[Row], columns: &[&str]) -> Vec<Outcome> {
+    let is_tick = |step: &&Labelled| step.payload_bytes == Payload::TICK;
+    let figure = |contender: &str, column: &str| {
+        let column = columns.iter().position(|&own| own == column)?;
+        let of = steps
+            .iter()
+            .filter(is_tick)
+            .filter(|step| step.contender == contender && Kind::of(step.step) == kind);
+        let medians = of.filter_map(|step| {
+            let row = rows.iter().find(|row| row.name == step.row)?;
+            Some(row.figures[column]?.median)
+        });
+        medians.reduce(f64::max)
+    };
+    let takes_part = |contender: &str| steps.iter().any(|step| step.contender == contender);
+    let mut goals = Vec::new();
+    match kind {
+        Kind::RoundTrips if takes_part("tickcast") => {
+            let bound = Bound::AtMost(1.05);
+            let ratio = figure("tickcast", "p50 / bare");
+            goals.push(Outcome::new("tickcast p50", bound, "bare hand-off", ratio));
+            for (peer, bound) in [("aeron", 1.5), ("iceoryx2", 4.0)] {
+                if takes_part(peer) {
+                    let who = format!("{peer} p50");
+                    let ratio = figure(peer, "p50 / tickcast");
+                    goals.push(Outcome::new(&who, Bound::AtLeast(bound), "tickcast", ratio));
+                }
+            }
+        }
+        Kind::Streams if takes_part("tickcast") => {
+            let ratio = figure("tickcast", "x bare stream");
+            goals.push(Outcome::new("tickcast", Bound::AtLeast(0.7), "bare stream", ratio));
+            if takes_part("aeron") {
+                let ratio = figure("aeron", "x tickcast").map(|ratio| 1.0 / ratio);
+                goals.push(Outcome::new("tickcast", Bound::AtLeast(6.0), "aeron", ratio));
+            }
+        }
+        Kind::FanOut => {
+            let column = |name| columns.iter().position(|&own| own == name);
+            let median = |row: &Row, name| Some(row.figures[column(name)?]?.median);
+            for (mode, what, bound) in [
+                ("lossy", "x one subscriber", Bound::AtMost(1.05)),
+                ("reliable", "x one subscriber", Bound::AtMost(1.02_f64)),
+            ] {
+                let of_mode = rows.iter().filter(|row| row.name.split(' ').nth(1) == Some(mode));
+                let Some(row) = of_mode.filter(|row| !row.name.contains('+')).next_back() else {
+                    continue;
+                };
+                let most: f64 =
+                    row.name.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(1.0);
+                let bound = match bound {
+                    // A share for each further subscriber.
+                    Bound::AtMost(share) if mode == "reliable" => {
+                        Bound::AtMost(1.0 + (share - 1.0) * (most - 1.0))
+                    }
+                    bound => bound,
+                };
+                goals.push(Outcome::new(&row.name, bound, &format!("1 {mode}"), median(row, what)));
+            }
+        }
+        Kind::RoundTrips | Kind::Streams | Kind::OpenLoop => {}
+    }
+    goals
+}
+
+impl Curve {
+    fn of(name: String, kind: CurveKind, whole: Samples, clock: &Clock) -> Self {
+        let mut beyond_ns = Vec::new();
+        // Twenty to a factor of ten.
+        for at in 0..=140 {
+            let share = 10f64.powf(-f64::from(at) / 20.0);
+            if let Some(ns) = Percentile::beyond(share).of(&whole, clock.step_ns) {
+                beyond_ns.push((share, (ns - clock.cost_ns).max(0.0)));
+            }
+        }
+        Self { name, kind, samples: whole.len(), beyond_ns, whole }
+    }
+
+    /// The time that this share of samples exceeds.
+    pub(crate) fn ns_beyond(&self, share: f64) -> Option<f64> {
+        let near = |&&(own, _): &&(f64, f64)| (own / share - 1.0).abs() < 0.01;
+        self.beyond_ns.iter().find(near).map(|&(_, ns)| ns)
+    }
+}
+
+fn curves(steps: &[Labelled], rounds: &[&Round], clock: &Clock) -> Vec<Curve> {
+    let sum = |of: &dyn Fn(&Round) -> Option<Samples>| {
+        let mut whole = Samples::default();
+        rounds.iter().filter_map(|round| of(round)).for_each(|samples| whole.add(&samples));
+        whole
+    };
+    let mut curves = vec![Curve::of(
+        "bare hand-off".to_owned(),
+        CurveKind::HandOff,
+        sum(&|round| Some(round.opening.whole.clone())),
+        clock,
+    )];
+    for (at, side) in ["near", "far"].iter().enumerate() {
+        curves.push(Curve::of(
+            format!("hiccups of the {side} core"),
+            CurveKind::Hiccups,
+            sum(&|round| Some(round.hiccups[at].clone())),
+            clock,
+        ));
+    }
+    for (at, step) in steps.iter().enumerate() {
+        let kind = match step.step {
+            Step::RoundTrips => CurveKind::RoundTrips,
+            Step::PacedRoundTrips { .. } => CurveKind::PacedRoundTrips,
+            Step::OneWay { .. } => CurveKind::OneWay,
+            Step::Stream { .. } | Step::Bursts { .. } => continue,
+        };
+        let whole = sum(&|round| match &round.blocks[at] {
+            Found::Times(times) => Some(times.whole.clone()),
+            Found::OpenLoop(found) => Some(found.times.whole.clone()),
+            Found::Flow(_) | Found::Cost(_) => None,
+        });
+        curves.push(Curve::of(step.row.clone(), kind, whole, clock));
+    }
+    curves
+}

@@ -1,0 +1,43 @@
+//! Round trips one by one: the same loop, clock and statistic for the bare hand-off and everybody
+//! else.
+use anyhow::Result;
+
+use crate::clock::Clock;
+use crate::statistics::Samples;
+
+/// Round trips before the clock starts, in each block: the contender before left its own lines and
+/// branches in the caches.
+pub const WARM_UP: u64 = 200;
+
+/// The near half of a round trip.
+pub trait RoundTrip {
+    /// Sends one message and waits for its answer, with a `GAP` after each poll that found
+    /// none.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    fn round_trip<const GAP: u32>(&mut self) -> Result<()>;
+
+    /// Times `count` round trips one by one, after [`WARM_UP`] that are not timed. Provided, so that
+    /// it is the same loop for every contender, and compiled for each.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    #[inline(never)]
+    fn time<const GAP: u32>(
+        &mut self,
+        count: u64,
+        clock: &Clock,
+        into: &mut Samples,
+    ) -> Result<()> {
+        for _ in 0..WARM_UP {
+            self.round_trip::<GAP>()?;
+        }
+        for _ in 0..count {
+            let start = clock.now();
+            self.round_trip::<GAP>()?;
+            into.record(clock.ns_since(start));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,308 @@
+//! What is measured in each round, and what a block of it yields. A benchmark is a list of steps.
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::clock::Clock;
+use crate::session::{Measured, Session};
+use crate::statistics::{Percentile, Samples};
+use crate::task::{Polling, Task, Waiting};
+
+/// Messages that are handed over at once in batches: what a feed's packet holds.
+const BATCH: usize = 16;
+/// How long a block of each kind is to take. A fast contender is done before.
+const ROUND_TRIPS_NS: f64 = 20e6;
+const STREAM_NS: f64 = 2e6;
+const OPEN_LOOP_NS: f64 = 10e6;
+const BURSTS_NS: f64 = 5e6;
+const HICCUPS_NS: u64 = 3_000_000;
+/// Most round trips of a block: enough for a 99.9th percentile, about 1 ms when the cores are near.
+const ROUND_TRIPS_MAX: u64 = 10_000;
+/// Fewest of anything in a block.
+const COUNT_MIN: u64 = 100;
+/// Messages sent later than this are late: by the generator's fault.
+const LATE_NS: u64 = 1_000;
+/// More than this share of late messages make the times of an open loop worthless.
+const LATE_SHARE_MAX: f64 = 0.01;
+/// Below this share of its rate, an open loop asked for more than there is: it is past the knee.
+const ACHIEVED_SHARE_MIN: f64 = 0.99;
+
+/// One thing to measure in each round.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Step {
+    /// Round trips one by one: the faster of spinning and pausing.
+    RoundTrips,
+    /// Round trips by a schedule.
+    PacedRoundTrips { rate: u64 },
+    /// Messages by a schedule, timed where they arrive.
+    OneWay { rate: u64 },
+    /// As many as possible: with the reader that makes it the fastest.
+    Stream { in_batches: bool },
+    /// Bursts to a crowd.
+    Bursts { messages: u64 },
+}
+
+/// A step with whom it is for, and how much of it makes a block.
+#[derive(Debug, Clone)]
+pub(crate) struct Planned {
+    pub(crate) entrant: usize,
+    pub(crate) step: Step,
+    /// Whether it is one of a sweep, and left out where a lower rate was too much already.
+    pub(crate) sweeps: bool,
+    pub(crate) count: u64,
+}
+
+/// What a block found.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Found {
+    Times(Times),
+    OpenLoop(OpenLoop),
+    Flow(Flow),
+    Cost(Cost),
+}
+
+/// A distribution of times, net of the clock's own cost.
+#[derive(Debug, Clone, Serialize)]
+pub struct Times {
+    /// How many.
+    pub samples: u64,
+    /// The median.
+    pub p50_ns: Option<f64>,
+    /// The 99th percentile.
+    pub p99_ns: Option<f64>,
+    /// The 99.9th percentile.
+    pub p999_ns: Option<f64>,
+    /// The longest.
+    pub max_ns: f64,
+    /// How the two sides waited for each other.
+    pub setting: String,
+    /// Whole, for what is summed over blocks.
+    #[serde(skip)]
+    pub(crate) whole: Samples,
+}
+
+/// Times by a schedule.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct OpenLoop {
+    #[serde(flatten)]
+    pub(crate) times: Times,
+    /// From the first message that was due to the last that was received.
+    pub(crate) achieved_per_s: f64,
+    /// The share of messages that the generator sent over 1 us too late, whatever kept it.
+    pub(crate) late_share: f64,
+    pub(crate) lateness_p99_ns: Option<f64>,
+    /// Messages that found no room when they were due.
+    pub(crate) refused: u64,
+    /// Messages that a lossy subscriber missed.
+    pub(crate) lost: u64,
+}
+
+/// How long messages took, from before the first was sent until all were taken.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Flow {
+    pub(crate) messages: u64,
+    pub(crate) duration_ns: f64,
+    pub(crate) lost: u64,
+    pub(crate) setting: String,
+}
+
+/// What publishing a burst costs.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Cost {
+    pub(crate) messages: u64,
+    pub(crate) ns_per_message: f64,
+    /// How often the publisher had to wait for room; that time does not count.
+    pub(crate) full_waits: u64,
+    pub(crate) lost: u64,
+}
+
+impl Times {
+    pub(crate) fn of(whole: Samples, clock: &Clock, setting: &str) -> Self {
+        let net = |percentile: Percentile| {
+            percentile.of(&whole, clock.step_ns).map(|gross_ns| gross_ns - clock.cost_ns)
+        };
+        Self {
+            samples: whole.len(),
+            p50_ns: net(Percentile::P50),
+            p99_ns: net(Percentile::P99),
+            p999_ns: net(Percentile::P999),
+            max_ns: (whole.max_ns() as f64 - clock.cost_ns).max(0.0),
+            setting: setting.to_owned(),
+            whole,
+        }
+    }
+}
+
+impl OpenLoop {
+    fn of(measured: Measured, count: u64, times: Samples, clock: &Clock) -> Self {
+        let Measured { timed, outcome, duration_ns } = measured;
+        let lateness = timed.lateness;
+        Self {
+            times: Times::of(times, clock, ""),
+            achieved_per_s: count as f64 * 1e9 / duration_ns as f64,
+            late_share: lateness.count_beyond(LATE_NS) as f64 / lateness.len().max(1) as f64,
+            lateness_p99_ns: Percentile::P99.of(&lateness, clock.step_ns),
+            refused: timed.refused,
+            lost: outcome.lost,
+        }
+    }
+
+    /// Whether the generator kept to its schedule, so that the times are those of what was asked.
+    pub(crate) fn is_on_time(&self) -> bool {
+        self.late_share <= LATE_SHARE_MAX
+    }
+
+    /// Whether everything that was asked for at `rate` came through as it was asked.
+    pub(crate) fn keeps_up(&self, rate: u64) -> bool {
+        self.refused == 0 && self.achieved_per_s >= ACHIEVED_SHARE_MIN * rate as f64
+    }
+}
+
+impl Flow {
+    pub(crate) fn messages_per_s(&self) -> f64 {
+        self.messages as f64 * 1e9 / self.duration_ns
+    }
+}
+
+impl Planned {
+    /// For the first entrant, unless said otherwise.
+    pub(crate) fn new(step: Step) -> Self {
+        let per_block = |rate: u64| (rate as f64 * OPEN_LOOP_NS / 1e9) as u64;
+        let count = match step {
+            Step::RoundTrips | Step::Stream { .. } => COUNT_MIN,
+            Step::PacedRoundTrips { rate } | Step::OneWay { rate } => {
+                per_block(rate).max(COUNT_MIN)
+            }
+            Step::Bursts { .. } => 1,
+        };
+        Self { entrant: 0, step, sweeps: false, count }
+    }
+
+    /// Measures a block.
+    ///
+    /// # Errors
+    /// When a side fails.
+    pub(crate) fn block(&self, session: &mut Session) -> Result<Found> {
+        let Self { entrant, step, count, .. } = *self;
+        let clock = session.clock;
+        let period_ticks = |rate: u64| clock.ticks(1e9 / rate as f64);
+        match step {
+            Step::RoundTrips => Ok(Found::Times(fastest(&clock, |polling| {
+                session.block(entrant, Task::RoundTrips { polling }, count)
+            })?)),
+            Step::PacedRoundTrips { rate } => {
+                let task = Task::PacedRoundTrips { period_ticks: period_ticks(rate) };
+                let mut measured = session.block(entrant, task, count)?;
+                let times = std::mem::take(&mut measured.timed.samples);
+                Ok(Found::OpenLoop(OpenLoop::of(measured, count, times, &clock)))
+            }
+            Step::OneWay { rate } => {
+                let task = Task::OneWay { period_ticks: period_ticks(rate) };
+                let mut measured = session.block(entrant, task, count)?;
+                let mut times = std::mem::take(&mut measured.outcome.samples);
+                measured.outcome.each.iter().for_each(|each| times.add(each));
+                Ok(Found::OpenLoop(OpenLoop::of(measured, count, times, &clock)))
+            }
+            Step::Stream { in_batches } => {
+                let batch = if in_batches { BATCH } else { 1 };
+                let mut best: Option<Flow> = None;
+                for waiting in Waiting::ALL {
+                    let task = Task::Stream { batch, waiting };
+                    let measured = session.block(entrant, task, count)?;
+                    let flow = Flow {
+                        messages: count - measured.outcome.lost,
+                        duration_ns: measured.duration_ns as f64,
+                        lost: measured.outcome.lost,
+                        setting: waiting.name(),
+                    };
+                    if best
+                        .as_ref()
+                        .is_none_or(|best| best.messages_per_s() < flow.messages_per_s())
+                    {
+                        best = Some(flow);
+                    }
+                }
+                Ok(Found::Flow(best.expect("there are several ways to wait")))
+            }
+            Step::Bursts { messages } => {
+                let measured = session.block(entrant, Task::Bursts { messages }, count)?;
+                let bursts = measured.timed.samples;
+                // Of the middle one: a hiccup in one burst is none of the crowd's doing.
+                let middle_ns = bursts.middle_ns() - clock.cost_ns;
+                Ok(Found::Cost(Cost {
+                    messages: messages * count,
+                    ns_per_message: middle_ns / messages as f64,
+                    full_waits: measured.timed.refused,
+                    lost: measured.outcome.lost,
+                }))
+            }
+        }
+    }
+
+    /// Whether `found` shows that the rate of this step was kept up; of others it is.
+    pub(crate) fn keeps_up(&self, found: &Found) -> bool {
+        match (found, self.step) {
+            (Found::OpenLoop(found), Step::PacedRoundTrips { rate } | Step::OneWay { rate }) => {
+                found.keeps_up(rate)
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether it is the same as `other` but for the rate, and that is higher.
+    pub(crate) fn is_beyond(&self, other: &Self) -> bool {
+        self.entrant == other.entrant
+            && match (self.step, other.step) {
+                (Step::PacedRoundTrips { rate }, Step::PacedRoundTrips { rate: other })
+                | (Step::OneWay { rate }, Step::OneWay { rate: other }) => rate > other,
+                _ => false,
+            }
+    }
+
+    /// After a first block: makes the blocks that follow as long as they are to be.
+    pub(crate) fn adjust(&mut self, found: &Found) {
+        self.count = match (found, self.step) {
+            (Found::Times(times), _) => {
+                let each_ns = times.p50_ns.unwrap_or(f64::INFINITY).max(1.0);
+                ((ROUND_TRIPS_NS / each_ns) as u64).clamp(COUNT_MIN, ROUND_TRIPS_MAX)
+            }
+            (Found::Flow(flow), _) => {
+                ((flow.messages_per_s() * STREAM_NS / 1e9) as u64).max(COUNT_MIN)
+            }
+            (Found::Cost(cost), Step::Bursts { messages }) => {
+                let burst_ns = cost.ns_per_message * messages as f64;
+                ((BURSTS_NS / burst_ns.max(1.0)) as u64).max(3)
+            }
+            _ => self.count,
+        };
+    }
+}
+
+/// Round trips in the way that makes them the fastest; by the same rule for everybody.
+///
+/// # Errors
+/// When a block fails.
+pub(crate) fn fastest(
+    clock: &Clock,
+    mut block: impl FnMut(Polling) -> Result<Measured>,
+) -> Result<Times> {
+    let p50 = |times: &Times| times.p50_ns.unwrap_or(f64::INFINITY);
+    let mut best: Option<Times> = None;
+    for polling in Polling::ALL {
+        let times = Times::of(block(polling)?.timed.samples, clock, polling.name());
+        if best.as_ref().is_none_or(|best| p50(&times) < p50(best)) {
+            best = Some(times);
+        }
+    }
+    Ok(best.expect("there are several ways to poll"))
+}
+
+/// The hiccups of both cores at the same time: near, far.
+///
+/// # Errors
+/// When a side fails.
+pub(crate) fn hiccups(session: &mut Session) -> Result<[Samples; 2]> {
+    let measured = session.bare_block(Task::Hiccups, HICCUPS_NS)?;
+    Ok([measured.timed.samples, measured.outcome.samples])
+}

@@ -1,0 +1,122 @@
+//! A report as text.
+use std::fmt::{self, Display, Formatter};
+
+use crate::offset::Offset;
+use crate::report::{CurveKind, Kind, Regime, Report, Section};
+use crate::statistics::Spread;
+use crate::summary::Compared;
+use crate::table::{digits, table};
+
+/// Regimes with less than one round in so many are left to the JSON.
+const RARE: usize = 20;
+
+impl Display for Report {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.heading)?;
+        let Offset { min_ns, max_ns } = self.offset;
+        let is_none = self.offset.is_none(&self.heading.clock);
+        let verdict = if is_none { "none is seen" } else { "THEY DISAGREE" };
+        writeln!(
+            out,
+            "the far core's clock is ahead by {min_ns:.0} to {max_ns:.0} ns: {verdict}; a side was \
+             put off its core {} times in {} rounds",
+            self.heading.preemptions,
+            self.rounds.len()
+        )?;
+        for how in &self.how {
+            writeln!(out, "- {}: {}", how.name, how.how)?;
+        }
+        self.left_out.iter().try_for_each(|why| writeln!(out, "- {why}"))?;
+        let shown = |regime: &&Regime| regime.rounds * RARE >= self.rounds.len();
+        for regime in self.regimes.iter().filter(shown) {
+            self.regime(out, regime)?;
+        }
+        let hidden: usize =
+            self.regimes.iter().filter(|regime| !shown(regime)).map(|regime| regime.rounds).sum();
+        if hidden > 0 {
+            writeln!(out, "\n{hidden} rounds in rare states of the host are in the JSON only")?;
+        }
+        if self.rounds_unsettled > 0 {
+            let count = self.rounds_unsettled;
+            writeln!(out, "\n{count} rounds left out: the host changed state within them")?;
+        }
+        self.versus(out)?;
+        for why in &self.summary.invalid_because {
+            writeln!(out, "\nINVALID: {why}")?;
+        }
+        writeln!(
+            out,
+            "\nmedians over blocks, ratios to the same round's yardstick with [quartiles]; p99.99 \
+             over all blocks\ninvalid: faster than the bare limit by over 3 %, left out; -: \
+             withheld, fewer than 10 samples lie beyond it"
+        )
+    }
+}
+
+impl Report {
+    fn regime(&self, out: &mut Formatter<'_>, regime: &Regime) -> fmt::Result {
+        let Some(Spread { median, min, max, .. }) = regime.handoff_ns.p50 else { return Ok(()) };
+        writeln!(
+            out,
+            "\n{} rounds in which the bare hand-off took {median:.1} ns at the median ({min:.1} to \
+             {max:.1})",
+            regime.rounds
+        )?;
+        for curve in regime.curves.iter().filter(|curve| curve.kind == CurveKind::Hiccups) {
+            let at = |share| curve.ns_beyond(share).map_or("-".to_owned(), |ns| format!("{ns:.0}"));
+            writeln!(
+                out,
+                "{}: p99 {} ns, p99.9 {} ns, p99.99 {} ns, longest {} ns",
+                curve.name,
+                at(0.01),
+                at(0.001),
+                at(0.0001),
+                curve.whole.max_ns()
+            )?;
+        }
+        for Section { kind, columns, rows, goals } in &regime.sections {
+            writeln!(out, "\n{}", kind.title())?;
+            table(out, columns, rows, "beat the limit")?;
+            if *kind == Kind::OpenLoop {
+                writeln!(out, "one way: p50 / bare is to half of the bare hand-off")?;
+            }
+            goals.iter().try_for_each(|outcome| writeln!(out, "{outcome}"))?;
+        }
+        Ok(())
+    }
+
+    /// How tickcast stands to each peer.
+    fn versus(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        if self.summary.peers.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            out,
+            "\nby how many times tickcast is better, in the state of the host with the most rounds \
+             [quartiles]"
+        )?;
+        write!(out, "{:<36}", "")?;
+        for column in ["p50", "p99", "p99.9", "messages/s"] {
+            write!(out, "  {column:>28}")?;
+        }
+        writeln!(out)?;
+        for (name, peer) in &self.summary.peers {
+            let versus = &peer.tickcast;
+            write!(out, "{name:<36}")?;
+            for compared in [versus.p50, versus.p99, versus.p999, versus.messages_per_s] {
+                write!(out, "  {:>28}", compared.map_or("-".to_owned(), told))?;
+            }
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+}
+
+fn told(compared: Compared) -> String {
+    let Spread { first_quartile, median, third_quartile, .. } = compared.times_better;
+    let digits = digits(median).min(2);
+    format!(
+        "{median:.digits$} [{first_quartile:.digits$} {third_quartile:.digits$}] {}",
+        compared.standing.name()
+    )
+}

@@ -138,7 +138,7 @@ fn open_input(options: &Options, topic: &Topic, interrupt: &Interrupt) -> Result
     let input = match &options.file {
         Some(path) => Input::open(path, format)?,
         None => {
-            let stdin = BufReader::with_capacity(READ_BYTES, interrupt::stdin(&interrupt)?);
+            let stdin = BufReader::with_capacity(READ_BYTES, interrupt::stdin(interrupt)?);
             Input::from_reader(Box::new(stdin), format)?
         }
     };

@@ -27,88 +27,151 @@ fn names_in(directory: &Path) -> Vec<String> {
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// Runs a benchmark for a second; checks what all have in common.
-fn run(name: &str, contenders: &[&str], count: &str, goals: usize) {
+/// Runs a benchmark of the harness for a second; checks what all have in common. Returns the report
+/// and the page.
+fn run(name: &str, arguments: &[&str]) -> (Value, String) {
     let _alone = alone();
     let place = tempfile::tempdir_in("/dev/shm").unwrap();
     let files = tempfile::tempdir().unwrap();
-    let path = files.path().join("report.json");
-    let arguments = [name, "--seconds", "1", "--json", path.to_str().unwrap()];
-    let output = bench(place.path(), &arguments).output().unwrap();
+    let [json, hgrm, html] =
+        ["run.json", "run.hgrm", "run.html"].map(|name| files.path().join(name));
+    let mut command = bench(place.path(), &[name, "--seconds", "1"]);
+    command.args(arguments);
+    command.arg("--json").arg(&json).arg("--hgrm").arg(&hgrm).arg("--report").arg(&html);
+    let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(names_in(place.path()), [""; 0], "the bus is removed");
 
-    let report: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
     let list = |value: &Value| value.as_array().unwrap().clone();
-    assert_eq!(list(&report["contenders"]), contenders);
-    let columns = list(&report["columns"]).len();
+    let steps = list(&report["steps"]);
     let rounds = list(&report["rounds"]);
     assert!(!rounds.is_empty());
     for round in &rounds {
         assert!(round["opening"]["samples"].as_u64().unwrap() > 0, "{round}");
-        assert!(list(&round["blocks"]).iter().all(|block| block[count].as_u64().unwrap() > 0));
-        let judged = list(&round["judged"]);
-        assert_eq!(judged.len(), contenders.len());
-        assert!(judged.iter().all(|block| list(&block["figures"]).len() == columns));
-    }
-    let text = String::from_utf8(output.stdout).unwrap();
-    // On a restless host there may be no settled round, and then no regime.
-    for regime in list(&report["summary"]["regimes"]) {
-        let rows = list(&regime["rows"]);
-        let names: Vec<_> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
-        assert_eq!(names, contenders);
-        let outcomes = list(&regime["goals"]);
-        assert_eq!(outcomes.len(), goals);
-        for outcome in outcomes {
-            let goal = outcome["goal"].as_str().unwrap();
-            assert_eq!(outcome["met"].is_boolean(), outcome["figure"].is_number(), "{outcome}");
-            assert!(text.contains(&format!("goal: {goal}: ")), "{goal}: {text}");
+        let blocks = list(&round["blocks"]);
+        assert_eq!(blocks.len(), steps.len());
+        for block in &blocks {
+            let count = block["samples"].as_u64().or(block["messages"].as_u64());
+            assert!(count.unwrap() > 0, "{block}");
         }
     }
+    let text = String::from_utf8(output.stdout).unwrap();
+    let page = fs::read_to_string(&html).unwrap();
+    let summary = &report["summary"];
+    assert_eq!(summary["valid"], list(&summary["invalid_because"]).is_empty(), "{summary}");
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"));
+    for outside in ["<script", "<link", "src=", "@import"] {
+        assert!(!page.contains(outside), "the page refers to nothing outside itself: {outside}");
+    }
+    let processor = report["machine"]["processor"].as_str().unwrap();
+    assert!(page.contains(processor) && text.contains(processor), "{processor}: {text}");
+    let regimes = list(&report["regimes"]);
+    // On a restless host there may be no settled round, and then no regime.
+    if regimes.is_empty() {
+        assert_eq!(summary["valid"], false);
+        return (report, page);
+    }
+    for of in ["handoff_round_trip_ns", "round_trip_ns", "ratio"] {
+        assert!(summary[of]["p50"].as_f64().unwrap() > 0.0, "{summary}");
+        assert!(summary[of]["p99"].is_number() && !summary[of]["p999"].is_null(), "{summary}");
+    }
+    for of in ["messages_per_s", "raw_lines_per_s"] {
+        assert!(summary[of].as_f64().unwrap() > 0.0, "{summary}");
+    }
+    for regime in &regimes {
+        for section in list(&regime["sections"]) {
+            for row in list(&section["rows"]) {
+                let columns = list(&section["columns"]).len();
+                assert_eq!(list(&row["figures"]).len(), columns, "{row}");
+            }
+            for outcome in list(&section["goals"]) {
+                let goal = outcome["goal"].as_str().unwrap();
+                assert_eq!(outcome["met"].is_boolean(), outcome["figure"].is_number(), "{outcome}");
+                assert!(text.contains(&format!("goal: {goal}: ")), "{goal}: {text}");
+            }
+        }
+    }
+    assert!(page.contains("<polyline"), "there are plots");
+    let hgrm = fs::read_to_string(&hgrm).unwrap();
+    assert!(hgrm.contains("1/(1-Percentile)") && hgrm.contains("#[Max"), "{hgrm}");
+    assert!(files.path().join("run.bare-hand-off.hgrm").exists());
+    (report, page)
 }
+
+/// The rows of a report's steps.
+fn rows(report: &Value) -> Vec<&str> {
+    report["steps"].as_array().unwrap().iter().map(|step| step["row"].as_str().unwrap()).collect()
+}
+
+const BASIC_ROWS: [&str; 5] =
+    ["tickcast", "bare stream", "bare stream, in batches", "tickcast", "tickcast, in batches"];
 
 #[test]
 fn latency_has_its_form() {
-    let contenders = [
-        "bare hand-off",
-        "bare hand-off, pausing",
-        "bus",
-        "bus, pausing",
-        "bus, the faster of both",
-        "closing hand-off",
-    ];
-    run("latency", &contenders, "samples", 2);
+    let (report, page) = run("latency", &[]);
+    let rows = rows(&report);
+    assert_eq!(rows[..5], BASIC_ROWS);
+    assert_eq!(rows[5..7], ["tickcast, round trip, 100 k/s", "tickcast, one way, 100 k/s"]);
+    assert!(rows.contains(&"tickcast, one way, 10 k/s"), "a sweep begins low: {rows:?}");
+    assert!(page.contains("Latency over rate"));
+    assert_eq!(report["payload_bytes"].as_u64(), None);
+    assert_eq!(report["summary"]["payload_bytes"], 48);
+    let clock = &report["clock"];
+    assert!(clock["cost_ns"].as_f64().unwrap() > 0.0, "{clock}");
+    assert!(report["offset"]["max_ns"].as_f64() >= report["offset"]["min_ns"].as_f64());
+}
+
+#[test]
+fn latency_takes_what_it_is_told() {
+    let arguments = ["--in-process", "--mode", "lossy", "--payload", "112", "--rate", "50000"];
+    let (report, _) = run("latency", &arguments);
+    assert!(rows(&report).contains(&"tickcast, round trip, 50 k/s"), "{:?}", rows(&report));
+    let steps = report["steps"].as_array().unwrap();
+    assert!(steps.iter().all(|step| step["place"] == "in-process" && step["payload_bytes"] == 112));
 }
 
 #[test]
 fn throughput_has_its_form() {
-    let contenders = [
-        "rtrb",
-        "rtrb, pausing",
-        "rtrb, batching",
-        "bare stream",
-        "bare stream, batching",
-        "bus",
-        "bus, spinning",
-        "bus, in batches",
-        "bus, read as copies",
-    ];
-    run("throughput", &contenders, "messages", 2);
+    let (report, page) = run("throughput", &["--payload", "48,1KiB"]);
+    let rows = rows(&report);
+    for row in ["tickcast, 48 B", "bare stream, 1 KiB", "tickcast, 1 KiB, in batches"] {
+        assert!(rows.contains(&row), "{rows:?}");
+    }
+    assert!(page.contains("Throughput over payload"));
 }
 
 #[test]
 fn fanout_has_its_form() {
-    let contenders = [
-        "1 lossy",
-        "2 lossy",
-        "8 lossy",
-        "64 lossy",
-        "1 reliable",
-        "2 reliable",
-        "8 reliable",
-        "64 reliable",
-    ];
-    run("fanout", &contenders, "messages", 1);
+    let (report, page) = run("fanout", &["--subscribers", "1,2,64"]);
+    let rows = rows(&report);
+    for row in ["1 lossy", "64 lossy", "2 reliable", "64 reliable"] {
+        assert!(rows.contains(&row), "{rows:?}");
+    }
+    for beside in ["stalled", "slow", "late"] {
+        let row = format!("4 reliable + 1 {beside}");
+        assert!(rows.contains(&row.as_str()), "{row}: {rows:?}");
+    }
+    assert!(page.contains("What subscribers cost the publisher"));
+}
+
+#[test]
+fn what_it_cannot_do_is_said() {
+    let place = tempfile::tempdir_in("/dev/shm").unwrap();
+    for (arguments, code, told) in [
+        (&["latency", "--payload", "47"][..], 2, "16, 48, 112"),
+        (&["latency", "--peers", "nobody"], 1, "there is no nobody here"),
+        (&["latency", "--cores", "0"], 1, "name two cores"),
+        (&["latency", "--cores", "0,999"], 1, "core 999"),
+        (&["latency", "--rate", "1"], 2, "1000"),
+        (&["fanout", "--subscribers", "65"], 2, "64"),
+    ] {
+        let output = bench(place.path(), arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+        assert!(text.contains(told), "{arguments:?}: {text}");
+        assert_eq!(names_in(place.path()), [""; 0], "the bus is removed");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::ends::{Far, Near, Timed};
 use crate::handoff::HandOff;
 use crate::hiccups;
+use crate::laps::Laps;
 use crate::offset::{Exchange, Offset};
 use crate::round_trip::{RoundTrip, WARM_UP};
 use crate::task::{Outcome, Task, with_gap};
@@ -15,19 +16,24 @@ use crate::transport::{Place, Run};
 pub(crate) struct Bare {
     handoff: HandOff,
     exchange: Exchange,
+    laps: Laps,
 }
 
 impl Bare {
     /// The near half, for a far side at `place`.
     pub(crate) fn create(run: &Run, place: Place) -> Result<Self> {
         let [handoff, exchange] = paths(run, place);
-        Ok(Self { handoff: HandOff::create(&handoff)?, exchange: Exchange::create(&exchange)? })
+        Ok(Self::of(HandOff::create(&handoff)?, Exchange::create(&exchange)?))
     }
 
     /// The far half at `place`.
     pub(crate) fn open(run: &Run, place: Place) -> Result<Self> {
         let [handoff, exchange] = paths(run, place);
-        Ok(Self { handoff: HandOff::open(&handoff)?, exchange: Exchange::open(&exchange)? })
+        Ok(Self::of(HandOff::open(&handoff)?, Exchange::open(&exchange)?))
+    }
+
+    fn of(handoff: HandOff, exchange: Exchange) -> Self {
+        Self { handoff, exchange, laps: Laps::default() }
     }
 
     /// How far the clocks are apart, by `count` exchanges that the far half was ordered to answer.
@@ -45,7 +51,7 @@ impl Near for Bare {
         let mut timed = Timed::default();
         match task {
             Task::RoundTrips { polling } => with_gap!(*polling, GAP => {
-                self.handoff.time::<GAP>(count, clock, &mut timed.samples)?;
+                timed.samples = self.handoff.time::<GAP>(count, clock, &mut self.laps)?;
             }),
             Task::Hiccups => timed.samples = hiccups::watch(count, clock),
             other => bail!("the bare machine does not do {other:?}"),

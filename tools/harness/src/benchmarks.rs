@@ -1,5 +1,5 @@
 //! The benchmarks: who takes part in each, and what is measured of them. Add one here.
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use crate::hgrm;
 use crate::interrupt::Interrupt;
 use crate::message::Payload;
 use crate::options::Options;
+use crate::page::page;
 use crate::report::{How, Ran, Report};
 use crate::rounds::{handoff, interleave};
 use crate::session::{Entrant, Session, Setting};
@@ -243,7 +244,14 @@ fn run(
             .and_then(|()| file.flush())
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    options.hgrm.as_ref().map_or(Ok(()), |path| hgrm::write(&report, path))
+    if let Some(path) = &options.hgrm {
+        hgrm::write(&report, path)?;
+    }
+    if let Some(path) = &options.report {
+        let page = page(&report)?;
+        fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// How long the hand-off is measured that others print beside their own figures.

@@ -1,9 +1,7 @@
 //! Which transports there are to be measured, by name.
-use std::any::Any;
-
 use anyhow::{Context, Result};
 
-use crate::ends::{self, Far, Near};
+use crate::ends::{self, Far, NearHalf};
 use crate::message::Payload;
 use crate::transport::{Place, Run, Transport};
 use crate::with_words;
@@ -21,7 +19,7 @@ pub struct Entry {
     far: MakeFar,
 }
 
-type MakeNear = fn(&Run, &str, Payload) -> Result<(Box<dyn Near>, Vec<Box<dyn Any>>)>;
+type MakeNear = fn(&Run, &str, Payload) -> Result<NearHalf>;
 type MakeFar = fn(&Run, &str, Payload) -> Result<Box<dyn Far>>;
 
 impl Entry {
@@ -36,12 +34,7 @@ impl Entry {
         }
     }
 
-    pub(crate) fn near(
-        &self,
-        run: &Run,
-        name: &str,
-        payload: Payload,
-    ) -> Result<(Box<dyn Near>, Vec<Box<dyn Any>>)> {
+    pub(crate) fn near(&self, run: &Run, name: &str, payload: Payload) -> Result<NearHalf> {
         (self.near)(run, name, payload)
     }
 

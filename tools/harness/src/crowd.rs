@@ -1,6 +1,9 @@
 //! Many subscribers of one topic: what they cost the publisher, and how late each gets a message.
 //! One thread of the far side polls them all.
-use std::time::Duration;
+use std::mem;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -10,15 +13,14 @@ use tickcast::{Event, NoticeKind, PublishError, Publisher, StartAt, Subscriber, 
 use crate::bus::{self, passed_over};
 use crate::clock::Clock;
 use crate::ends::{Far, Near, Timed};
+use crate::laps::Laps;
 use crate::message::{Payload, Words, message, sum, sum_of_message};
 use crate::schedule::Schedule;
 use crate::shared::{self, Line};
 use crate::spin::{BlockError, CLOSE, PAUSING, spin_until};
-use crate::statistics::Samples;
 use crate::task::{Outcome, Task};
 use crate::transport::{Mode, RING_BYTES, Run};
 use crate::with_words;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most messages that one subscriber is handed before the next one's turn.
 const POLL_LIMIT: usize = 256;
@@ -60,7 +62,9 @@ impl Crowd {
         let publisher = bus::create_topic(run, &self.topic)?.publisher(0);
         let publisher = publisher.with_context(|| format!("cannot publish to {}", self.topic))?;
         let taken = Taken::of(shared::create(&self.taken(run), 1)?);
-        Ok(with_words!(self.payload, W => Box::new(Stage::<W> { publisher, taken, next: 0 })))
+        Ok(with_words!(self.payload, W => {
+            Box::new(Stage::<W> { publisher, taken, next: 0, lateness: Laps::default() })
+        }))
     }
 
     /// How many messages its ring holds.
@@ -70,10 +74,7 @@ impl Crowd {
 
     /// Such as "8 reliable", or "4 lossy + 1 slow".
     pub(crate) fn describe(&self) -> String {
-        let mode = match self.mode {
-            Mode::Reliable => "reliable",
-            Mode::Lossy => "lossy",
-        };
+        let mode = self.mode.name();
         let beside = match self.beside {
             None => "",
             Some(Beside::Stalled) => " + 1 stalled",
@@ -83,7 +84,7 @@ impl Crowd {
         format!("{} {mode}{beside}", self.fast)
     }
 
-    fn taken(&self, run: &Run) -> std::path::PathBuf {
+    fn taken(&self, run: &Run) -> PathBuf {
         run.directory.join(format!("{}.taken", self.topic))
     }
 }
@@ -103,6 +104,7 @@ struct Stage<const W: usize> {
     publisher: Publisher,
     taken: Taken,
     next: u64,
+    lateness: Laps,
 }
 
 impl<const W: usize> Stage<W> {
@@ -130,12 +132,14 @@ impl<const W: usize> Stage<W> {
     }
 
     fn one_way(&mut self, schedule: &Schedule<'_>, count: u64, timed: &mut Timed) -> Result<()> {
+        self.lateness.begin(count);
         for number in 0..count {
-            let (due, late_ns) = schedule.wait(number);
-            timed.lateness.record(late_ns);
+            let (due, late) = schedule.wait(number);
+            self.lateness.push(late);
             self.publisher.publish(due, &message::<W>(due))?;
         }
         self.next += count;
+        timed.lateness = self.lateness.samples(schedule.clock);
         self.wait()
     }
 
@@ -165,6 +169,8 @@ impl<const W: usize> Near for Stage<W> {
 pub(crate) struct Audience<const W: usize> {
     topic: Topic,
     fast: Vec<Place>,
+    /// Of each of them.
+    laps: Vec<Laps>,
     taken: Taken,
     beside: Option<Beside>,
     /// The one that is not like the others; a late one only in the middle of a block.
@@ -189,14 +195,15 @@ impl Crowd {
             let subscriber = bus::subscribe(&topic, self.mode, StartAt::Live)?;
             Ok(Place { subscriber, next: 0, lost: 0 })
         };
-        let fast: Result<_> = (0..self.fast).map(open).collect();
+        let fast: Result<Vec<Place>> = (0..self.fast).map(open).collect();
         let (fast, beside) = (fast?, self.beside);
         let taken = Taken::of(shared::open(&self.taken(run))?);
         let is_there = matches!(beside, Some(Beside::Stalled | Beside::Slow));
         let other =
             is_there.then(|| bus::subscribe(&topic, Mode::Lossy, StartAt::Live)).transpose()?;
         Ok(with_words!(self.payload, W => {
-            Box::new(Audience::<W> { topic, fast, taken, beside, other })
+            let laps = fast.iter().map(|_| Laps::default()).collect();
+            Box::new(Audience::<W> { topic, fast, laps, taken, beside, other })
         }))
     }
 }
@@ -207,7 +214,7 @@ impl<const W: usize> Audience<W> {
         let end = self.taken.0.load(Ordering::Relaxed) + count;
         let middle = end - count / 2;
         let mut idle = Idle::new(IdleStrategy::SpinPause);
-        let mut polled_at = std::time::Instant::now();
+        let mut polled_at = Instant::now();
         loop {
             let behind = self.fast.iter().map(|place| place.next).min().unwrap_or(end);
             // Pairs with the acquire load in `Stage::wait`.
@@ -227,7 +234,7 @@ impl<const W: usize> Audience<W> {
                 None | Some(Beside::Stalled) => {}
                 Some(Beside::Slow) if polled_at.elapsed() < SLOW_EVERY => {}
                 Some(Beside::Slow) => {
-                    polled_at = std::time::Instant::now();
+                    polled_at = Instant::now();
                     self.poll_other(SLOW_LIMIT);
                 }
                 Some(Beside::Late) if behind < middle => {}
@@ -292,8 +299,13 @@ impl<const W: usize> Far for Audience<W> {
         match *task {
             Task::Bursts { messages } => self.take(count * messages, |_, _| {})?,
             Task::OneWay { .. } => {
-                each = vec![Samples::default(); self.fast.len()];
-                self.take(count, |at, words| each[at].record(clock.ns_since(words[0])))?;
+                let mut laps = mem::take(&mut self.laps);
+                laps.iter_mut().for_each(|laps| laps.begin(count));
+                self.take(count, |at, words| {
+                    laps[at].push(clock.now().saturating_sub(words[0]));
+                })?;
+                each = laps.iter().map(|laps| laps.samples(clock)).collect();
+                self.laps = laps;
             }
             other => bail!("a crowd does not do {other:?}"),
         }

@@ -14,7 +14,7 @@ use crate::spin::spin_until;
 const LINES: usize = 4;
 
 /// Either half of the bare hand-off. The numbers live in shared memory alone.
-pub struct HandOff {
+pub(crate) struct HandOff {
     ping: &'static AtomicU64,
     pong: &'static AtomicU64,
 }
@@ -24,7 +24,7 @@ impl HandOff {
     ///
     /// # Errors
     /// When shared memory is full.
-    pub fn create(path: &Path) -> Result<Self> {
+    pub(crate) fn create(path: &Path) -> Result<Self> {
         Ok(Self::of(shared::create(path, LINES)?))
     }
 
@@ -32,7 +32,7 @@ impl HandOff {
     ///
     /// # Errors
     /// When the other half is gone.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         Ok(Self::of(shared::open(path)?))
     }
 
@@ -44,7 +44,7 @@ impl HandOff {
     ///
     /// # Errors
     /// When one does not come for seconds.
-    pub fn answer<const GAP: u32>(&self, count: u64) -> Result<()> {
+    pub(crate) fn answer<const GAP: u32>(&self, count: u64) -> Result<()> {
         for _ in 0..count {
             let number = self.pong.load(Ordering::Relaxed) + 1;
             // Pairs with the release store of `ping`.

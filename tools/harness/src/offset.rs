@@ -16,7 +16,7 @@ const LINES: usize = 4;
 /// After the exchange of four time stamps in RFC 5905, with a far side that answers at once: it read
 /// its clock between the near side's question and its answer. The closest of many exchanges count.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Offset {
+pub(crate) struct Offset {
     /// It is ahead by this at least.
     pub min_ns: f64,
     /// It is ahead by this at most.
@@ -26,7 +26,7 @@ pub struct Offset {
 impl Offset {
     /// Whether both clocks may agree, to within a step of theirs. If not, no time in one direction
     /// means anything.
-    pub fn is_none(self, clock: &Clock) -> bool {
+    pub(crate) fn is_none(self, clock: &Clock) -> bool {
         self.min_ns <= clock.step_ns && self.max_ns >= -clock.step_ns
     }
 }

@@ -2,6 +2,7 @@
 use serde::Serialize;
 
 use crate::clock::Clock;
+use crate::crowd::Crowd;
 use crate::goal::{Bound, Outcome};
 use crate::heading::Heading;
 use crate::message::Payload;
@@ -11,12 +12,15 @@ use crate::session::Entrant;
 use crate::statistics::{Percentile, Samples, Spread, regimes};
 use crate::step::{Found, Planned, Step, Times};
 use crate::summary::Summary;
-use crate::transport::Place;
+use crate::transport::{Mode, Place};
 use crate::verdict::{Judged, RATIO_MIN, Row, rows};
+
+/// What a reliable subscriber may add to the publisher's cost.
+const RELIABLE_SHARE_MAX: f64 = 0.02;
 
 /// A whole run.
 #[derive(Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// What was run, and on what.
     #[serde(flatten)]
     pub heading: Heading,
@@ -50,8 +54,8 @@ pub(crate) struct Labelled {
     pub(crate) contender: &'static str,
     pub(crate) place: Place,
     pub(crate) payload_bytes: Payload,
-    /// Fast subscribers of a crowd.
-    pub(crate) subscribers: Option<usize>,
+    /// Of a fan-out.
+    pub(crate) crowd: Option<Crowd>,
     pub(crate) step: Step,
 }
 
@@ -253,7 +257,7 @@ fn label(entrants: &[Entrant], plan: &[Planned]) -> Vec<Labelled> {
             contender: entrant.name,
             place: entrant.place,
             payload_bytes: entrant.payload,
-            subscribers: entrant.crowd.as_ref().map(|crowd| crowd.fast),
+            crowd: entrant.crowd.clone(),
             step: planned.step,
         }
     };
@@ -327,7 +331,7 @@ impl Labelled {
 
     /// Whether it is compared with tickcast.
     pub(crate) fn is_peer(&self) -> bool {
-        !self.is_tickcast() && !self.is_bare() && self.subscribers.is_none()
+        !self.is_tickcast() && !self.is_bare() && self.crowd.is_none()
     }
 }
 
@@ -417,7 +421,7 @@ fn judge(steps: &[Labelled], round: &Round, at: usize, with_peers: bool) -> Judg
         Found::Cost(cost) => {
             let one_ns = single_cost(steps, round, at);
             let ratio = one_ns.map(|one_ns| cost.ns_per_message / one_ns);
-            let further = step.subscribers.unwrap_or(1).saturating_sub(1) as f64;
+            let further = step.crowd.as_ref().map_or(0, |crowd| crowd.fast - 1) as f64;
             let growth = ratio.filter(|_| further > 0.0);
             Judged {
                 valid: true,
@@ -449,11 +453,13 @@ fn judge_times(times: &Times, bare: &Times, own: Option<&Times>, with_peers: boo
     Judged { valid, count: times.samples, figures }
 }
 
-/// What publishing costs with one subscriber of the same kind as those of step `at`.
+/// What publishing costs with one subscriber of the mode of those of step `at`.
 fn single_cost(steps: &[Labelled], round: &Round, at: usize) -> Option<f64> {
-    let kind = |step: &Labelled| step.row.split(' ').nth(1).map(str::to_owned);
-    steps.iter().zip(&round.blocks).find_map(|(step, found)| match found {
-        Found::Cost(cost) if step.subscribers == Some(1) && kind(step) == kind(&steps[at]) => {
+    let mode = steps[at].crowd.as_ref()?.mode;
+    steps.iter().zip(&round.blocks).find_map(|(step, found)| match (&step.crowd, found) {
+        (Some(crowd), Found::Cost(cost))
+            if crowd.fast == 1 && crowd.mode == mode && crowd.beside.is_none() =>
+        {
             Some(cost.ns_per_message)
         }
         _ => None,
@@ -499,27 +505,21 @@ fn goals(kind: Kind, steps: &[Labelled], rows: &[Row], columns: &[&str]) -> Vec<
             }
         }
         Kind::FanOut => {
-            let column = |name| columns.iter().position(|&own| own == name);
-            let median = |row: &Row, name| Some(row.figures[column(name)?]?.median);
-            for (mode, what, bound) in [
-                ("lossy", "x one subscriber", Bound::AtMost(1.05)),
-                ("reliable", "x one subscriber", Bound::AtMost(1.02_f64)),
-            ] {
-                let of_mode = rows.iter().filter(|row| row.name.split(' ').nth(1) == Some(mode));
-                let Some(row) = of_mode.filter(|row| !row.name.contains('+')).next_back() else {
-                    continue;
+            goals.extend([Mode::Lossy, Mode::Reliable].into_iter().filter_map(|mode| {
+                let alike = steps.iter().filter_map(|step| Some((step, step.crowd.as_ref()?)));
+                let alike = alike.filter(|(_, crowd)| crowd.mode == mode && crowd.beside.is_none());
+                let (step, crowd) = alike.max_by_key(|(_, crowd)| crowd.fast)?;
+                let row = rows.iter().find(|row| row.name == step.row)?;
+                let at = columns.iter().position(|&own| own == "x one subscriber")?;
+                let bound = match mode {
+                    // Not more than blocks of one subscriber differ.
+                    Mode::Lossy => 1.05,
+                    Mode::Reliable => 1.0 + RELIABLE_SHARE_MAX * (crowd.fast - 1) as f64,
                 };
-                let most: f64 =
-                    row.name.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(1.0);
-                let bound = match bound {
-                    // A share for each further subscriber.
-                    Bound::AtMost(share) if mode == "reliable" => {
-                        Bound::AtMost(1.0 + (share - 1.0) * (most - 1.0))
-                    }
-                    bound => bound,
-                };
-                goals.push(Outcome::new(&row.name, bound, &format!("1 {mode}"), median(row, what)));
-            }
+                let one = Crowd { fast: 1, ..crowd.clone() }.describe();
+                let figure = row.figures[at].map(|spread| spread.median);
+                Some(Outcome::new(&row.name, Bound::AtMost(bound), &one, figure))
+            }))
         }
         Kind::RoundTrips | Kind::Streams | Kind::OpenLoop => {}
     }

@@ -3,14 +3,15 @@
 use anyhow::Result;
 
 use crate::clock::Clock;
+use crate::laps::Laps;
 use crate::statistics::Samples;
 
 /// Round trips before the clock starts, in each block: the contender before left its own lines and
 /// branches in the caches.
-pub const WARM_UP: u64 = 200;
+pub(crate) const WARM_UP: u64 = 200;
 
 /// The near half of a round trip.
-pub trait RoundTrip {
+pub(crate) trait RoundTrip {
     /// Sends one message and waits for its answer, with a `GAP` after each poll that found
     /// none.
     ///
@@ -28,16 +29,17 @@ pub trait RoundTrip {
         &mut self,
         count: u64,
         clock: &Clock,
-        into: &mut Samples,
-    ) -> Result<()> {
+        laps: &mut Laps,
+    ) -> Result<Samples> {
+        laps.begin(count);
         for _ in 0..WARM_UP {
             self.round_trip::<GAP>()?;
         }
         for _ in 0..count {
             let start = clock.now();
             self.round_trip::<GAP>()?;
-            into.record(clock.ns_since(start));
+            laps.push(clock.now() - start);
         }
-        Ok(())
+        Ok(laps.samples(clock))
     }
 }

@@ -14,6 +14,8 @@ use crate::task::Task;
 const HANDOFF_SAMPLES: u64 = 10_000;
 /// Both sides on one core take turns by the scheduler, some hundred times slower.
 const OVERSUBSCRIBED_SHARE: u64 = 50;
+/// Rounds that do not count.
+const WARM_UP_ROUNDS: usize = 3;
 
 /// One round.
 #[derive(Debug, Serialize)]
@@ -50,16 +52,19 @@ pub(crate) fn handoff(session: &mut Session) -> Result<Times> {
     })
 }
 
-/// Two rounds that do not count. They tell how long blocks are, and how far a sweep of rates goes:
-/// to the first that was not kept up in either.
+/// Three rounds that do not count. They tell how long blocks are, which ways to wait are the fastest,
+/// and how far a sweep of rates goes: to the first that was not kept up in any.
 fn warm_up(session: &mut Session, plan: &mut Vec<Planned>) -> Result<()> {
     let mut keeps_up = vec![false; plan.len()];
-    for _ in 0..2 {
+    for round in 0..WARM_UP_ROUNDS {
         handoff(session)?;
         for (planned, keeps_up) in plan.iter_mut().zip(&mut keeps_up) {
             session.interrupt.check()?;
             let found = planned.block(session)?;
             planned.adjust(&found);
+            if round + 1 == WARM_UP_ROUNDS {
+                planned.settle(&found);
+            }
             *keeps_up |= planned.keeps_up(&found);
         }
     }
@@ -71,7 +76,7 @@ fn warm_up(session: &mut Session, plan: &mut Vec<Planned>) -> Result<()> {
     Ok(())
 }
 
-/// Runs rounds for `duration` after two that only warm up and find out how long blocks are. Each
+/// Runs rounds for `duration` after those that only warm up. Each
 /// round begins with another step.
 ///
 /// # Errors

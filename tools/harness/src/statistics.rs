@@ -42,9 +42,7 @@ impl Samples {
 
     /// Counts all of `other`, too.
     pub fn add(&mut self, other: &Self) {
-        for step in other.0.iter_recorded() {
-            self.0.saturating_record_n(step.value_iterated_to(), step.count_at_value());
-        }
+        self.0.add(&other.0).expect("both have the same bounds");
     }
 
     /// How many there are.
@@ -107,12 +105,6 @@ impl Samples {
         let distances = runs.windows(2).map(|pair| pair[1].0 - pair[0].0);
         distances.min().unwrap_or(1) as f64
     }
-
-    /// How many lie below `limit_ns`, each spread over a step of the clock.
-    fn below(&self, step_ns: f64, limit_ns: f64) -> f64 {
-        let share = |value: f64| ((limit_ns - value) / step_ns + 0.5).clamp(0.0, 1.0);
-        self.counts().map(|(value, count)| count as f64 * share(value as f64)).sum()
-    }
 }
 
 impl From<Samples> for Vec<(u64, u64)> {
@@ -163,11 +155,17 @@ impl Percentile {
             return None;
         }
         let at_or_below = samples.len() as f64 - beyond;
-        let (mut low, mut high) =
-            (samples.0.min() as f64 - step_ns, samples.max_ns() as f64 + step_ns);
+        // Once: to go through a histogram takes long.
+        let counts: Vec<(f64, f64)> =
+            samples.counts().map(|(value, count)| (value as f64, count as f64)).collect();
+        let below = |limit_ns: f64| {
+            let share = |value: f64| ((limit_ns - value) / step_ns + 0.5).clamp(0.0, 1.0);
+            counts.iter().map(|&(value, count)| count * share(value)).sum::<f64>()
+        };
+        let (mut low, mut high) = (counts[0].0 - step_ns, counts[counts.len() - 1].0 + step_ns);
         while high - low > 0.01 {
             let middle = low.midpoint(high);
-            if samples.below(step_ns, middle) < at_or_below {
+            if below(middle) < at_or_below {
                 low = middle;
             } else {
                 high = middle;
@@ -262,6 +260,25 @@ mod tests {
         assert!(near(Percentile::P50.of(&uniform, 1.0), 500.5));
         assert!(near(Percentile::P99.of(&uniform, 1.0), 990.5));
         assert!(near(Percentile::P999.of(&uniform, 1.0), 999.5));
+    }
+
+    #[test]
+    fn a_gap_counts_for_all_that_was_due_in_it() {
+        let mut samples = Samples::default();
+        samples.record_gap(1_000, 100);
+        assert_eq!((samples.len(), samples.max_ns()), (10, 1_000));
+        assert_eq!(samples.count_beyond(500), 5);
+        samples.record_gap(99, 100);
+        assert_eq!(samples.len(), 11, "nothing was due in a shorter one");
+    }
+
+    #[test]
+    fn samples_travel_as_counts_and_are_added_up() {
+        let mut samples = samples([(100, 7), (2_000, 1)]);
+        let text = serde_json::to_string(&samples).unwrap();
+        assert_eq!(text, "[[100,7],[2000,1]]");
+        samples.add(&serde_json::from_str(&text).unwrap());
+        assert_eq!(samples.counts().collect::<Vec<_>>(), [(100, 14), (2_000, 2)]);
     }
 
     #[test]

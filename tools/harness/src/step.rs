@@ -11,17 +11,23 @@ use crate::task::{Polling, Task, Waiting};
 const BATCH: usize = 16;
 /// How long a block of each kind is to take. A fast contender is done before.
 const ROUND_TRIPS_NS: f64 = 20e6;
-const STREAM_NS: f64 = 2e6;
+const STREAM_NS: f64 = 20e6;
 const OPEN_LOOP_NS: f64 = 10e6;
 const BURSTS_NS: f64 = 5e6;
 const HICCUPS_NS: u64 = 3_000_000;
 /// Most round trips of a block: enough for a 99.9th percentile, about 1 ms when the cores are near.
 const ROUND_TRIPS_MAX: u64 = 10_000;
+/// Most messages of a stream's block. A stream has two states, with a reader at the writer's heels
+/// and with a ring that is nearly full, and fewer do not always reach the second, faster one.
+const STREAM_MAX: u64 = 1 << 20;
+/// Ways to wait that are left after the first rounds: the fastest.
+const WAITINGS_KEPT: usize = 2;
 /// Fewest of anything in a block.
 const COUNT_MIN: u64 = 100;
-/// Messages sent later than this are late: by the generator's fault.
-const LATE_NS: u64 = 1_000;
-/// More than this share of late messages make the times of an open loop worthless.
+/// Messages that were sent a whole period late are late, and at least by so much.
+const LATE_NS_MIN: u64 = 1_000;
+/// More than this share of late messages make the times of an open loop worthless: the generator did
+/// not do what was asked.
 const LATE_SHARE_MAX: f64 = 0.01;
 /// Below this share of its rate, an open loop asked for more than there is: it is past the knee.
 const ACHIEVED_SHARE_MIN: f64 = 0.99;
@@ -50,6 +56,8 @@ pub(crate) struct Planned {
     /// Whether it is one of a sweep, and left out where a lower rate was too much already.
     pub(crate) sweeps: bool,
     pub(crate) count: u64,
+    /// The ways to wait that a stream tries in each round.
+    pub(crate) waitings: Vec<Waiting>,
 }
 
 /// What a block found.
@@ -89,7 +97,8 @@ pub(crate) struct OpenLoop {
     pub(crate) times: Times,
     /// From the first message that was due to the last that was received.
     pub(crate) achieved_per_s: f64,
-    /// The share of messages that the generator sent over 1 us too late, whatever kept it.
+    /// The share of messages that the generator sent a whole period too late, and 1 us at least,
+    /// whatever kept it.
     pub(crate) late_share: f64,
     pub(crate) lateness_p99_ns: Option<f64>,
     /// Messages that found no room when they were due.
@@ -104,7 +113,10 @@ pub(crate) struct Flow {
     pub(crate) messages: u64,
     pub(crate) duration_ns: f64,
     pub(crate) lost: u64,
-    pub(crate) setting: String,
+    /// How the reader waited.
+    pub(crate) setting: Waiting,
+    /// How many messages a second each way to wait made.
+    pub(crate) tried: Vec<(Waiting, f64)>,
 }
 
 /// What publishing a burst costs.
@@ -135,13 +147,14 @@ impl Times {
 }
 
 impl OpenLoop {
-    fn of(measured: Measured, count: u64, times: Samples, clock: &Clock) -> Self {
+    fn of(measured: Measured, count: u64, rate: u64, times: Samples, clock: &Clock) -> Self {
+        let late_ns = (1_000_000_000 / rate).max(LATE_NS_MIN);
         let Measured { timed, outcome, duration_ns } = measured;
         let lateness = timed.lateness;
         Self {
             times: Times::of(times, clock, ""),
             achieved_per_s: count as f64 * 1e9 / duration_ns as f64,
-            late_share: lateness.count_beyond(LATE_NS) as f64 / lateness.len().max(1) as f64,
+            late_share: lateness.count_beyond(late_ns) as f64 / lateness.len().max(1) as f64,
             lateness_p99_ns: Percentile::P99.of(&lateness, clock.step_ns),
             refused: timed.refused,
             lost: outcome.lost,
@@ -176,7 +189,7 @@ impl Planned {
             }
             Step::Bursts { .. } => 1,
         };
-        Self { entrant: 0, step, sweeps: false, count }
+        Self { entrant: 0, step, sweeps: false, count, waitings: Waiting::ALL.to_vec() }
     }
 
     /// Measures a block.
@@ -195,35 +208,37 @@ impl Planned {
                 let task = Task::PacedRoundTrips { period_ticks: period_ticks(rate) };
                 let mut measured = session.block(entrant, task, count)?;
                 let times = std::mem::take(&mut measured.timed.samples);
-                Ok(Found::OpenLoop(OpenLoop::of(measured, count, times, &clock)))
+                Ok(Found::OpenLoop(OpenLoop::of(measured, count, rate, times, &clock)))
             }
             Step::OneWay { rate } => {
                 let task = Task::OneWay { period_ticks: period_ticks(rate) };
                 let mut measured = session.block(entrant, task, count)?;
                 let mut times = std::mem::take(&mut measured.outcome.samples);
                 measured.outcome.each.iter().for_each(|each| times.add(each));
-                Ok(Found::OpenLoop(OpenLoop::of(measured, count, times, &clock)))
+                Ok(Found::OpenLoop(OpenLoop::of(measured, count, rate, times, &clock)))
             }
             Step::Stream { in_batches } => {
                 let batch = if in_batches { BATCH } else { 1 };
                 let mut best: Option<Flow> = None;
-                for waiting in Waiting::ALL {
+                let mut tried = Vec::new();
+                for &waiting in &self.waitings {
                     let task = Task::Stream { batch, waiting };
                     let measured = session.block(entrant, task, count)?;
                     let flow = Flow {
                         messages: count - measured.outcome.lost,
                         duration_ns: measured.duration_ns as f64,
                         lost: measured.outcome.lost,
-                        setting: waiting.name(),
+                        setting: waiting,
+                        tried: Vec::new(),
                     };
-                    if best
-                        .as_ref()
-                        .is_none_or(|best| best.messages_per_s() < flow.messages_per_s())
-                    {
+                    let rate = flow.messages_per_s();
+                    tried.push((waiting, rate));
+                    if best.as_ref().is_none_or(|best| best.messages_per_s() < rate) {
                         best = Some(flow);
                     }
                 }
-                Ok(Found::Flow(best.expect("there are several ways to wait")))
+                let best = best.expect("there are several ways to wait");
+                Ok(Found::Flow(Flow { tried, ..best }))
             }
             Step::Bursts { messages } => {
                 let measured = session.block(entrant, Task::Bursts { messages }, count)?;
@@ -237,6 +252,15 @@ impl Planned {
                     lost: measured.outcome.lost,
                 }))
             }
+        }
+    }
+
+    /// Leaves only the ways to wait that were the fastest in a first block.
+    pub(crate) fn settle(&mut self, found: &Found) {
+        if let Found::Flow(flow) = found {
+            let mut tried = flow.tried.clone();
+            tried.sort_by(|one, other| other.1.total_cmp(&one.1));
+            self.waitings = tried.iter().take(WAITINGS_KEPT).map(|&(waiting, _)| waiting).collect();
         }
     }
 
@@ -268,7 +292,7 @@ impl Planned {
                 ((ROUND_TRIPS_NS / each_ns) as u64).clamp(COUNT_MIN, ROUND_TRIPS_MAX)
             }
             (Found::Flow(flow), _) => {
-                ((flow.messages_per_s() * STREAM_NS / 1e9) as u64).max(COUNT_MIN)
+                ((flow.messages_per_s() * STREAM_NS / 1e9) as u64).clamp(COUNT_MIN, STREAM_MAX)
             }
             (Found::Cost(cost), Step::Bursts { messages }) => {
                 let burst_ns = cost.ns_per_message * messages as f64;
@@ -305,4 +329,63 @@ pub(crate) fn fastest(
 pub(crate) fn hiccups(session: &mut Session) -> Result<[Samples; 2]> {
     let measured = session.bare_block(Task::Hiccups, HICCUPS_NS)?;
     Ok([measured.timed.samples, measured.outcome.samples])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Source;
+    use crate::ends::Timed;
+    use crate::task::Outcome;
+
+    fn open_loop(late: u64) -> OpenLoop {
+        let lateness = Samples::from(vec![(10, 1_000 - late), (50_000, late)]);
+        let timed = Timed { lateness, ..Timed::default() };
+        let measured = Measured { timed, outcome: Outcome::default(), duration_ns: 10_000_000 };
+        let clock = Clock::of(Source::Monotonic).unwrap();
+        let times = Samples::from(vec![(100, 1_000)]);
+        OpenLoop::of(measured, 1_000, 100_000, times, &clock)
+    }
+
+    #[test]
+    fn a_generator_that_is_late_more_often_than_once_in_a_hundred_is_not_on_time() {
+        assert!(open_loop(10).is_on_time());
+        assert!(!open_loop(11).is_on_time());
+        assert!(open_loop(0).keeps_up(100_000), "1,000 messages in 10 ms");
+        assert!(!open_loop(0).keeps_up(102_000));
+    }
+
+    #[test]
+    fn of_several_ways_to_poll_the_fastest_counts() {
+        let clock = Clock::of(Source::Monotonic).unwrap();
+        let times = fastest(&clock, |polling| {
+            let ns = match polling {
+                Polling::Close => 300,
+                Polling::Pausing => 100,
+                Polling::Spaced => 200,
+            };
+            let timed = Timed { samples: Samples::from(vec![(ns, 100)]), ..Timed::default() };
+            Ok(Measured { timed, outcome: Outcome::default(), duration_ns: 1 })
+        });
+        assert_eq!(times.unwrap().setting, "pausing");
+    }
+
+    #[test]
+    fn blocks_become_as_long_as_they_are_to_be() {
+        let clock = Clock::of(Source::Monotonic).unwrap();
+        let times = |ns| Found::Times(Times::of(Samples::from(vec![(ns, 1_000)]), &clock, ""));
+        let mut planned = Planned::new(Step::RoundTrips);
+        planned.adjust(&times(100_000));
+        assert!((190..=210).contains(&planned.count), "{}", planned.count);
+        planned.adjust(&times(1_000));
+        assert_eq!(planned.count, ROUND_TRIPS_MAX);
+    }
+
+    #[test]
+    fn a_sweep_goes_on_from_rate_to_rate_of_one_kind() {
+        let at = |step| Planned::new(step);
+        assert!(at(Step::OneWay { rate: 2 }).is_beyond(&at(Step::OneWay { rate: 1 })));
+        assert!(!at(Step::OneWay { rate: 1 }).is_beyond(&at(Step::OneWay { rate: 1 })));
+        assert!(!at(Step::OneWay { rate: 2 }).is_beyond(&at(Step::PacedRoundTrips { rate: 1 })));
+    }
 }

@@ -21,10 +21,10 @@ const WORDS_BEFORE: usize = 2;
 const AHEAD_LINES: usize = 32;
 
 /// The bare stream.
-pub struct BareStream;
+pub(crate) struct BareStream;
 
 /// Where it is, and where one of its ends stands.
-pub struct End {
+pub(crate) struct End {
     cursor: &'static AtomicU64,
     slots: &'static [Line],
     mask: u64,

@@ -151,7 +151,7 @@ impl Summary {
         );
         invalid_if(
             is_late(steps, rounds),
-            "the generator sent more than 1 % of its messages over 1 us late",
+            "the generator sent more than 1 % of its messages a whole period late",
         );
         let mut peers = BTreeMap::new();
         for (name, step) in peer_names(steps) {

@@ -8,7 +8,7 @@ use crate::statistics::Samples;
 
 /// What is done with a contender in one block.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub enum Task {
+pub(crate) enum Task {
     /// Round trips, one by one.
     RoundTrips {
         /// What both sides do between polls.
@@ -45,7 +45,7 @@ pub enum Task {
 /// What is between two polls of a round trip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Polling {
+pub(crate) enum Polling {
     /// [`CLOSE`](crate::spin::CLOSE).
     Close,
     /// [`PAUSING`](crate::spin::PAUSING).
@@ -56,10 +56,10 @@ pub enum Polling {
 
 impl Polling {
     /// All that are tried.
-    pub const ALL: [Self; 3] = [Self::Close, Self::Pausing, Self::Spaced];
+    pub(crate) const ALL: [Self; 3] = [Self::Close, Self::Pausing, Self::Spaced];
 
     /// As it stands in tables.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Close => "close polls",
             Self::Pausing => "pausing",
@@ -91,7 +91,7 @@ pub(crate) use with_gap;
 
 /// An order to the far side.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Order {
+pub(crate) struct Order {
     /// Which of the contenders that this side serves.
     pub contender: usize,
     /// What to do with it.
@@ -102,7 +102,7 @@ pub struct Order {
 
 /// What the far side found in a block.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// What it timed.
     pub samples: Samples,
     /// What each subscriber of a crowd timed.
@@ -115,11 +115,12 @@ pub struct Outcome {
 /// to transport, so all are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Waiting {
+pub(crate) enum Waiting {
     /// It polls again at once.
     Spin,
-    /// It pauses after each empty poll: this many pause instructions. Many make batches, so that it
-    /// does not fight for the line that is being written.
+    /// It pauses whenever it has caught up, after each poll that found less than it asked for: this
+    /// many pause instructions. Many make batches, so that it does not fight for the line that is
+    /// being written.
     Pause(u32),
     /// It pauses as [`IdleStrategy::SpinPause`] does, also after polls that found little.
     Adapt,
@@ -127,17 +128,8 @@ pub enum Waiting {
 
 impl Waiting {
     /// All that are tried.
-    pub const ALL: [Self; 5] =
+    pub(crate) const ALL: [Self; 5] =
         [Self::Spin, Self::Pause(1), Self::Pause(32), Self::Pause(128), Self::Adapt];
-
-    /// As it stands in tables.
-    pub fn name(self) -> String {
-        match self {
-            Self::Spin => "spinning".to_owned(),
-            Self::Pause(pauses) => format!("{pauses} x pause"),
-            Self::Adapt => "adaptive pause".to_owned(),
-        }
-    }
 
     pub(crate) fn begin(self) -> Waiter {
         Waiter { waiting: self, idle: Idle::new(IdleStrategy::SpinPause) }
@@ -156,7 +148,7 @@ impl Waiter {
     pub(crate) fn polled(&mut self, polled: usize, limit: usize) {
         match self.waiting {
             Waiting::Spin => {}
-            Waiting::Pause(pauses) if polled == 0 => (0..pauses).for_each(|_| spin_loop()),
+            Waiting::Pause(pauses) if polled < limit => (0..pauses).for_each(|_| spin_loop()),
             Waiting::Pause(_) => {}
             Waiting::Adapt => self.idle.polled(polled, limit),
         }

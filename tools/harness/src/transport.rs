@@ -127,6 +127,16 @@ pub enum Mode {
     Lossy,
 }
 
+impl Mode {
+    /// As it stands in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reliable => "reliable",
+            Self::Lossy => "lossy",
+        }
+    }
+}
+
 /// What both sides of a run know.
 #[derive(Debug, Clone)]
 pub struct Run {

@@ -164,7 +164,7 @@ mod tests {
         let mut crew = Crew::default();
         crew.add(Busy);
         let counter = crew.add(Counter { polls: polls.clone(), closed: closed.clone() });
-        let far = crew.start(Cores::choose().unwrap()).unwrap();
+        let far = crew.start(Cores::choose(&[]).unwrap()).unwrap();
         assert_eq!(polls.load(Ordering::Relaxed), 0);
         let wait = || {
             while polls.load(Ordering::Relaxed) < 100 {

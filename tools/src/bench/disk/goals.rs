@@ -2,33 +2,33 @@
 use tickcast_harness::goal::{Bound, Goal};
 
 /// The goals for writing a journal.
-pub const WRITING_GOALS: [Goal; 2] = [
+pub(super) const WRITING_GOALS: [Goal; 2] = [
     Goal::new("journal", Bound::AtLeast(0.9), "bare writes", ("journal", 0)),
     Goal::new("journal, fresh,", Bound::AtLeast(0.9), "bare writes", ("journal, fresh", 0)),
 ];
 
 /// The goals for what a journal costs the publisher.
-pub const COST_GOALS: [Goal; 2] = [
+pub(super) const COST_GOALS: [Goal; 2] = [
     Goal::new("journal, 1 M/s,", Bound::AtMost(1.10), "one reader", ("journal, 1 M/s", 0)),
     Goal::new("journal, 200 k/s,", Bound::AtMost(1.10), "one reader", ("journal, 200 k/s", 0)),
 ];
 
 /// The goals for what is durable at once.
-pub const DURABLE_GOALS: [Goal; 2] = [
+pub(super) const DURABLE_GOALS: [Goal; 2] = [
     Goal::new("journal p50", Bound::AtMost(1.20), "bare", ("journal", 0)),
     Goal::new("journal, flood,", Bound::AtLeast(100.0), "one by one", ("journal, flood", 3)),
 ];
 
 /// The goal for replays from the page cache.
-pub const WARM_GOALS: [Goal; 1] =
+pub(super) const WARM_GOALS: [Goal; 1] =
     [Goal::new("replay", Bound::AtLeast(0.8), "bare loop", ("replay", 0))];
 
 /// The goal for replays from the disk.
-pub const COLD_GOALS: [Goal; 1] =
+pub(super) const COLD_GOALS: [Goal; 1] =
     [Goal::new("replay", Bound::AtLeast(0.9), "bare reads", ("replay", 0))];
 
 /// The goals for finding a start, for the worst of all.
-pub const SEEK_GOALS: [Goal; 2] = [
+pub(super) const SEEK_GOALS: [Goal; 2] = [
     Goal::new("reads by offset", Bound::AtMost(1.0), "2 + log2(blocks)", ("by offset", 0)),
     Goal::new("reads by time", Bound::AtMost(1.0), "2 + log2(blocks)", ("by time", 0)),
 ];

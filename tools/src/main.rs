@@ -29,6 +29,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use tickcast::{FileError, JournalError, RemoveError, TopicError};
 use tickcast_harness::catalogue::Entry;
+use tickcast_harness::deliver::deliver;
 use tickcast_harness::far_side::{self, FAR_SIDE_COMMAND};
 use tickcast_harness::{self as harness, benchmarks};
 
@@ -195,9 +196,15 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Journal(Journal::Prune(options)) => journal::prune::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::DemoSubscriber(options) => demo::run_subscriber(&options),
-        Command::Bench(Bench::Latency(options)) => benchmarks::latency(&options, CATALOGUE),
-        Command::Bench(Bench::Throughput(options)) => benchmarks::throughput(&options, CATALOGUE),
-        Command::Bench(Bench::Fanout(options)) => benchmarks::fanout(&options, CATALOGUE),
+        Command::Bench(Bench::Latency(options)) => {
+            deliver(&benchmarks::latency(&options, CATALOGUE)?, &options)
+        }
+        Command::Bench(Bench::Throughput(options)) => {
+            deliver(&benchmarks::throughput(&options, CATALOGUE)?, &options)
+        }
+        Command::Bench(Bench::Fanout(options)) => {
+            deliver(&benchmarks::fanout(&options, CATALOGUE)?, &options)
+        }
         Command::Bench(Bench::Journal(options)) => {
             let (options, dir) = options.split();
             bench::journal(&options, &dir)

@@ -1,19 +1,15 @@
 //! The benchmarks: who takes part in each, and what is measured of them. Add one here.
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::catalogue::{self, Entry};
 use crate::crowd::{Beside, Crowd};
 use crate::heading::Heading;
-use crate::hgrm;
 use crate::interrupt::Interrupt;
 use crate::message::Payload;
 use crate::options::Options;
-use crate::page::page;
 use crate::report::{How, Ran, Report};
 use crate::rounds::{handoff, interleave};
 use crate::session::{Entrant, Session, Setting};
@@ -64,17 +60,17 @@ impl Program {
     fn basics(&mut self, options: &Options) {
         let (payload, place) = (options.first_payload(), options.place());
         self.round_trips(TICKCAST, payload, place);
+        self.round_trips(BARE_STREAM, payload, place);
         self.streams(BARE_STREAM, payload, place);
         self.streams(TICKCAST, payload, place);
     }
 }
 
-/// Measures round trips and messages in one direction, one by one and at set rates; prints the
-/// report.
+/// Measures round trips and messages in one direction, one by one and at set rates.
 ///
 /// # Errors
-/// When a side fails, the user wants an end, or the report cannot be written.
-pub fn latency(options: &Options, catalogue: &'static [Entry]) -> Result<()> {
+/// When a side fails, or the user wants an end.
+pub fn latency(options: &Options, catalogue: &'static [Entry]) -> Result<Report> {
     let (first, place) = (options.first_payload(), options.place());
     let peers = peers(options, catalogue)?;
     let mut program = Program::default();
@@ -97,11 +93,11 @@ pub fn latency(options: &Options, catalogue: &'static [Entry]) -> Result<()> {
     run("round trips and messages in one direction", program, options, catalogue)
 }
 
-/// Measures streams; prints the report.
+/// Measures streams.
 ///
 /// # Errors
-/// When a side fails, the user wants an end, or the report cannot be written.
-pub fn throughput(options: &Options, catalogue: &'static [Entry]) -> Result<()> {
+/// When a side fails, or the user wants an end.
+pub fn throughput(options: &Options, catalogue: &'static [Entry]) -> Result<Report> {
     let (first, place) = (options.first_payload(), options.place());
     let peers = peers(options, catalogue)?;
     let mut program = Program::default();
@@ -118,11 +114,11 @@ pub fn throughput(options: &Options, catalogue: &'static [Entry]) -> Result<()> 
     run("streams of messages", program, options, catalogue)
 }
 
-/// Measures what subscribers cost a publisher, and how late messages reach them; prints the report.
+/// Measures what subscribers cost a publisher, and how late messages reach them.
 ///
 /// # Errors
-/// When a side fails, the user wants an end, or the report cannot be written.
-pub fn fanout(options: &Options, catalogue: &'static [Entry]) -> Result<()> {
+/// When a side fails, or the user wants an end.
+pub fn fanout(options: &Options, catalogue: &'static [Entry]) -> Result<Report> {
     let (payload, place) = (options.first_payload(), options.place());
     let mut program = Program::default();
     program.basics(options);
@@ -152,12 +148,11 @@ pub fn fanout(options: &Options, catalogue: &'static [Entry]) -> Result<()> {
     )
 }
 
-/// Measures round trips and streams of everybody that was asked for, wherever they can be; prints
-/// the report.
+/// Measures round trips and streams of everybody that was asked for, wherever they can be.
 ///
 /// # Errors
-/// When a side fails, the user wants an end, or the report cannot be written.
-pub fn compare(options: &Options, catalogue: &'static [Entry]) -> Result<()> {
+/// When a side fails, or the user wants an end.
+pub fn compare(options: &Options, catalogue: &'static [Entry]) -> Result<Report> {
     let place = options.place();
     let peers = peers(options, catalogue)?;
     let mut program = Program::default();
@@ -199,7 +194,7 @@ fn run(
     program: Program,
     options: &Options,
     catalogue: &'static [Entry],
-) -> Result<()> {
+) -> Result<Report> {
     // First: from here on an interrupt leaves time to remove what is made.
     let interrupt = Interrupt::install()?;
     let setting = Setting {
@@ -232,26 +227,7 @@ fn run(
     let preemptions = session.preemptions()?;
     let heading = Heading::new(title, session.cores, session.clock, preemptions);
     let entrants = std::mem::take(&mut session.entrants);
-    // Nothing is left in shared memory while the report is written.
-    drop(session);
-    let report = Report::new(Ran { heading, offset, how, left_out, entrants, plan, rounds });
-    write!(io::stdout().lock(), "{report}").context("cannot print the report")?;
-    if let Some(path) = &options.json {
-        let file = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
-        let mut file = BufWriter::new(file);
-        serde_json::to_writer(&mut file, &report)
-            .map_err(io::Error::from)
-            .and_then(|()| file.flush())
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    if let Some(path) = &options.hgrm {
-        hgrm::write(&report, path)?;
-    }
-    if let Some(path) = &options.report {
-        let page = page(&report)?;
-        fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
+    Ok(Report::new(Ran { heading, offset, how, left_out, entrants, plan, rounds }))
 }
 
 /// How long the hand-off is measured that others print beside their own figures.

@@ -12,6 +12,7 @@ pub mod catalogue;
 pub mod clock;
 pub mod cores;
 mod crowd;
+pub mod deliver;
 mod ends;
 pub mod far_side;
 pub mod goal;
@@ -46,6 +47,7 @@ pub mod transport;
 pub mod verdict;
 
 pub use options::Options;
+pub use report::Report;
 pub use step::Times;
 
 use catalogue::Entry;

@@ -10,10 +10,10 @@ use crate::transport::{Mode, Place};
 /// What to measure, for how long, and where to write it.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Bytes of a payload: 16, 48, 112, 256, 1KiB, 4KiB, 16KiB; several make rows
+    /// 16, 48, 112, 256, 1KiB, 4KiB, 16KiB
     #[arg(long, value_name = "SIZE", value_delimiter = ',', default_value = "48")]
     pub payload: Vec<Payload>,
-    /// Messages a second of the open loop
+    /// Messages a second in the open loop
     #[arg(
         long,
         value_name = "N",
@@ -32,7 +32,7 @@ pub struct Options {
     /// The two cores, such as 2,3
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub cores: Vec<usize>,
-    /// How many subscribers a fan-out has, such as 1,8,64
+    /// How many a fan-out has, such as 1,8,64
     #[arg(
         long,
         value_name = "N",
@@ -45,10 +45,10 @@ pub struct Options {
     /// Both sides are threads of one process
     #[arg(long, conflicts_with = "ipc")]
     pub in_process: bool,
-    /// The sides are two processes: so it is unless said otherwise
+    /// The sides are two processes: the default
     #[arg(long)]
     pub ipc: bool,
-    /// Whether the publisher waits for subscribers
+    /// How subscribers read
     #[arg(long, value_enum, default_value_t = Mode::Reliable)]
     pub mode: Mode,
     /// Others to run beside it, or all

@@ -20,7 +20,7 @@ const RELIABLE_SHARE_MAX: f64 = 0.02;
 
 /// A whole run.
 #[derive(Serialize)]
-pub(crate) struct Report {
+pub struct Report {
     /// What was run, and on what.
     #[serde(flatten)]
     pub heading: Heading,

@@ -1,5 +1,7 @@
 //! Round trips one by one: the same loop, clock and statistic for the bare hand-off and everybody
 //! else.
+use std::hint::black_box;
+
 use anyhow::Result;
 
 use crate::clock::Clock;
@@ -10,6 +12,13 @@ use crate::statistics::Samples;
 /// branches in the caches.
 pub(crate) const WARM_UP: u64 = 200;
 
+/// Steps of some cycles each, of which a random number is between two round trips: up to some 300 ns.
+///
+/// Where one follows the other at once, or after a constant time, the polls of both sides fall into
+/// step, and processors learn after how many of them the answer comes: the same two words take 90 or
+/// 150 ns then, by what else is in the loop. Those who wait for a tick know as little as this.
+const THINK_STEPS: u64 = 200;
+
 /// The near half of a round trip.
 pub(crate) trait RoundTrip {
     /// Sends one message and waits for its answer, with a `GAP` after each poll that found
@@ -19,8 +28,8 @@ pub(crate) trait RoundTrip {
     /// When no answer comes.
     fn round_trip<const GAP: u32>(&mut self) -> Result<()>;
 
-    /// Times `count` round trips one by one, after [`WARM_UP`] that are not timed. Provided, so that
-    /// it is the same loop for every contender, and compiled for each.
+    /// Times `count` round trips one by one, random times apart, after [`WARM_UP`] that are not timed.
+    /// Provided, so that it is the same loop for every contender, and compiled for each.
     ///
     /// # Errors
     /// When no answer comes.
@@ -35,7 +44,12 @@ pub(crate) trait RoundTrip {
         for _ in 0..WARM_UP {
             self.round_trip::<GAP>()?;
         }
+        let mut random = count;
         for _ in 0..count {
+            // The constants of D. E. Knuth's MMIX.
+            random = random.wrapping_mul(6_364_136_223_846_793_005);
+            random = random.wrapping_add(1_442_695_040_888_963_407);
+            (0..(random >> 33) % THINK_STEPS).for_each(|step| _ = black_box(step));
             let start = clock.now();
             self.round_trip::<GAP>()?;
             laps.push(clock.now() - start);

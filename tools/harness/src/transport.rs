@@ -117,13 +117,14 @@ pub trait Transport: 'static {
     fn receiver<const W: usize>(link: &Link<'_>) -> Result<Self::Receiver<W>>;
 }
 
-/// Whether the bus's subscribers are waited for.
+/// Whether the bus's subscribers are waited for, or may be overrun and read validated copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// They are.
+    // No documentation: clap would print a paragraph for each.
+    #[allow(missing_docs)]
     Reliable,
-    /// They may be overrun, and read validated copies.
+    #[allow(missing_docs)]
     Lossy,
 }
 

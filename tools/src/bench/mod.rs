@@ -2,13 +2,12 @@
 mod disk;
 
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
+use tickcast_harness::deliver::{print, write_json};
 
 pub(crate) use disk::{journal, replay};
 
@@ -20,12 +19,6 @@ pub(crate) struct Options {
 }
 
 fn deliver(report: &(impl Display + Serialize), options: &Options) -> Result<()> {
-    write!(io::stdout().lock(), "{report}").context("cannot print the report")?;
-    let Some(path) = &options.json else { return Ok(()) };
-    let file = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
-    let mut file = BufWriter::new(file);
-    serde_json::to_writer(&mut file, report)
-        .map_err(io::Error::from)
-        .and_then(|()| file.flush())
-        .with_context(|| format!("cannot write {}", path.display()))
+    print(report)?;
+    options.json.as_ref().map_or(Ok(()), |path| write_json(report, path))
 }

@@ -28,10 +28,11 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tickcast::{FileError, JournalError, RemoveError, TopicError};
+use tickcast_harness as harness;
+use tickcast_harness::benchmarks::Benchmark;
 use tickcast_harness::catalogue::Entry;
 use tickcast_harness::deliver::deliver;
 use tickcast_harness::far_side::{self, FAR_SIDE_COMMAND};
-use tickcast_harness::{self as harness, benchmarks};
 
 const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
@@ -196,15 +197,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Journal(Journal::Prune(options)) => journal::prune::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::DemoSubscriber(options) => demo::run_subscriber(&options),
-        Command::Bench(Bench::Latency(options)) => {
-            deliver(&benchmarks::latency(&options, CATALOGUE)?, &options)
-        }
-        Command::Bench(Bench::Throughput(options)) => {
-            deliver(&benchmarks::throughput(&options, CATALOGUE)?, &options)
-        }
-        Command::Bench(Bench::Fanout(options)) => {
-            deliver(&benchmarks::fanout(&options, CATALOGUE)?, &options)
-        }
+        Command::Bench(Bench::Latency(options)) => measure(Benchmark::Latency, &options),
+        Command::Bench(Bench::Throughput(options)) => measure(Benchmark::Throughput, &options),
+        Command::Bench(Bench::Fanout(options)) => measure(Benchmark::Fanout, &options),
         Command::Bench(Bench::Journal(options)) => {
             let (options, dir) = options.split();
             bench::journal(&options, &dir)
@@ -215,6 +210,10 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::BenchFarSide { spec } => far_side::play(&spec, CATALOGUE),
     }
+}
+
+fn measure(benchmark: Benchmark, options: &harness::Options) -> anyhow::Result<()> {
+    deliver(&benchmark.run(options, CATALOGUE)?, options)
 }
 
 /// Shows the library's warnings on standard error; `RUST_LOG` asks for more or for less.

@@ -201,6 +201,29 @@ fn interrupted_it_leaves_no_bus() {
     }
 }
 
+#[test]
+fn a_far_side_that_is_killed_ends_the_run() {
+    let _alone = alone();
+    let place = tempfile::tempdir_in("/dev/shm").unwrap();
+    let mut command = bench(place.path(), &["latency", "--seconds", "600"]);
+    let running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", running.id());
+    let child = (0..6000).find_map(|_| {
+        thread::sleep(Duration::from_millis(10));
+        let children = fs::read_to_string(&children).unwrap_or_default();
+        children.split_whitespace().next().map(str::to_owned)
+    });
+    // In the midst of its blocks.
+    thread::sleep(Duration::from_millis(500));
+    let kill = Command::new("kill").args(["-s", "KILL", &child.unwrap()]).status().unwrap();
+    assert!(kill.success());
+    let output = running.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("the far side has ended early"), "{told}");
+    assert_eq!(names_in(place.path()), [""; 0], "the bus is removed");
+}
+
 /// Runs a benchmark of a disk for a second; checks what all have in common.
 fn run_on_disk(name: &str, trials: &[(&[&str], usize)]) {
     let _alone = alone();

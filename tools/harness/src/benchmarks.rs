@@ -37,14 +37,19 @@ struct Program {
 }
 
 impl Program {
-    /// Adds steps for an entrant, which is added if it is new.
+    /// Adds steps for an entrant; what is there already is not added again.
     fn add(&mut self, entrant: Entrant, steps: impl IntoIterator<Item = Planned>) {
         let known = self.entrants.iter().position(|other| *other == entrant);
         let at = known.unwrap_or_else(|| {
             self.entrants.push(entrant);
             self.entrants.len() - 1
         });
-        self.plan.extend(steps.into_iter().map(|step| Planned { entrant: at, ..step }));
+        for step in steps {
+            let is_known = |own: &Planned| own.entrant == at && own.step == step.step;
+            if !self.plan.iter().any(is_known) {
+                self.plan.push(Planned { entrant: at, ..step });
+            }
+        }
     }
 
     fn round_trips(&mut self, name: &'static str, payload: Payload, place: Place) {
@@ -66,108 +71,124 @@ impl Program {
     }
 }
 
-/// Measures round trips and messages in one direction, one by one and at set rates.
-///
-/// # Errors
-/// When a side fails, or the user wants an end.
-pub fn latency(options: &Options, catalogue: &'static [Entry]) -> Result<Report> {
-    let (first, place) = (options.first_payload(), options.place());
-    let peers = peers(options, catalogue)?;
-    let mut program = Program::default();
-    program.basics(options);
-    for &payload in &options.payload {
-        if payload != first {
-            program.round_trips(TICKCAST, payload, place);
-        }
-        for peer in &peers {
-            program.round_trips(peer.name, payload, place_of(peer, place));
-        }
-    }
-    let rate = options.rate;
-    let sweep = RATES.into_iter().filter(|&other| other != rate).map(|rate| (rate, true));
-    let own = Entrant::transport(TICKCAST, first, place);
-    for (rate, sweeps) in [(rate, false)].into_iter().chain(sweep) {
-        let steps = [Step::PacedRoundTrips { rate }, Step::OneWay { rate }];
-        program.add(own.clone(), steps.map(|step| Planned { sweeps, ..Planned::new(step) }));
-    }
-    run("round trips and messages in one direction", program, options, catalogue)
+/// A benchmark of the harness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Benchmark {
+    /// Round trips one by one, and round trips and messages in one direction at set rates.
+    Latency,
+    /// Streams.
+    Throughput,
+    /// What subscribers cost a publisher, and when messages reach them.
+    Fanout,
+    /// Round trips and streams of everybody that was asked for, wherever they can be.
+    Compare,
+    /// The first three.
+    All,
 }
 
-/// Measures streams.
-///
-/// # Errors
-/// When a side fails, or the user wants an end.
-pub fn throughput(options: &Options, catalogue: &'static [Entry]) -> Result<Report> {
-    let (first, place) = (options.first_payload(), options.place());
-    let peers = peers(options, catalogue)?;
-    let mut program = Program::default();
-    program.basics(options);
-    for &payload in &options.payload {
-        if payload != first {
-            program.streams(BARE_STREAM, payload, place);
-            program.streams(TICKCAST, payload, place);
+impl Benchmark {
+    /// Measures.
+    ///
+    /// # Errors
+    /// When a side fails, or the user wants an end.
+    pub fn run(self, options: &Options, catalogue: &'static [Entry]) -> Result<Report> {
+        let peers = peers(options, catalogue)?;
+        let mut program = Program::default();
+        match self {
+            Self::Latency => program.latency(options, &peers),
+            Self::Throughput => program.throughput(options, &peers),
+            Self::Fanout => program.fanout(options),
+            Self::Compare => program.compare(options, &peers),
+            Self::All => {
+                program.latency(options, &peers);
+                program.throughput(options, &peers);
+                program.fanout(options);
+            }
         }
-        for peer in &peers {
-            program.streams(peer.name, payload, place_of(peer, place));
+        run(self.title(), program, options, catalogue)
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Latency => "round trips and messages in one direction",
+            Self::Throughput => "streams of messages",
+            Self::Fanout => "what subscribers cost a publisher, and when messages reach them",
+            Self::Compare => "tickcast and its peers",
+            Self::All => "round trips, streams and subscribers",
         }
     }
-    run("streams of messages", program, options, catalogue)
 }
 
-/// Measures what subscribers cost a publisher, and how late messages reach them.
-///
-/// # Errors
-/// When a side fails, or the user wants an end.
-pub fn fanout(options: &Options, catalogue: &'static [Entry]) -> Result<Report> {
-    let (payload, place) = (options.first_payload(), options.place());
-    let mut program = Program::default();
-    program.basics(options);
-    let mut crowd = |fast: usize, mode: Mode, beside| {
-        let number = program.entrants.len();
-        let crowd = Crowd { topic: format!("crowd-{number}"), payload, mode, fast, beside };
-        let messages = (crowd.capacity() / BURST_SHARE) as u64;
-        let entrant = Entrant { name: TICKCAST, payload, place, crowd: Some(crowd) };
-        let steps = [Step::Bursts { messages }, Step::OneWay { rate: options.rate }];
-        program.add(entrant, steps.map(Planned::new));
-    };
-    for mode in [Mode::Lossy, Mode::Reliable] {
-        // Each is set against the single one of its kind.
-        let further = options.subscribers.iter().copied().filter(|&number| number != 1);
-        for fast in [1].into_iter().chain(further) {
-            crowd(fast as usize, mode, None);
+impl Program {
+    fn latency(&mut self, options: &Options, peers: &[&'static Entry]) {
+        let (first, place) = (options.first_payload(), options.place());
+        self.basics(options);
+        for &payload in &options.payload {
+            self.round_trips(TICKCAST, payload, place);
+            for peer in peers {
+                self.round_trips(peer.name, payload, place_of(peer, place));
+            }
+        }
+        let rate = options.rate;
+        let sweep = RATES.into_iter().filter(|&other| other != rate).map(|rate| (rate, true));
+        let own = Entrant::transport(TICKCAST, first, place);
+        for (rate, sweeps) in [(rate, false)].into_iter().chain(sweep) {
+            let steps = [Step::PacedRoundTrips { rate }, Step::OneWay { rate }];
+            self.add(own.clone(), steps.map(|step| Planned { sweeps, ..Planned::new(step) }));
         }
     }
-    for beside in [Beside::Stalled, Beside::Slow, Beside::Late] {
-        crowd(FAST_BESIDE, options.mode, Some(beside));
-    }
-    run(
-        "what subscribers cost a publisher, and when messages reach them",
-        program,
-        options,
-        catalogue,
-    )
-}
 
-/// Measures round trips and streams of everybody that was asked for, wherever they can be.
-///
-/// # Errors
-/// When a side fails, or the user wants an end.
-pub fn compare(options: &Options, catalogue: &'static [Entry]) -> Result<Report> {
-    let place = options.place();
-    let peers = peers(options, catalogue)?;
-    let mut program = Program::default();
-    for &payload in &options.payload {
-        program.round_trips(TICKCAST, payload, place);
-        program.streams(BARE_STREAM, payload, place);
-        program.streams(TICKCAST, payload, place);
-        for peer in &peers {
-            for &place in peer.places {
-                program.round_trips(peer.name, payload, place);
-                program.streams(peer.name, payload, place);
+    fn throughput(&mut self, options: &Options, peers: &[&'static Entry]) {
+        let place = options.place();
+        self.basics(options);
+        for &payload in &options.payload {
+            self.streams(BARE_STREAM, payload, place);
+            self.streams(TICKCAST, payload, place);
+            for peer in peers {
+                self.streams(peer.name, payload, place_of(peer, place));
             }
         }
     }
-    run("tickcast and its peers", program, options, catalogue)
+
+    fn fanout(&mut self, options: &Options) {
+        self.basics(options);
+        for mode in [Mode::Lossy, Mode::Reliable] {
+            // Each is set against the single one of its kind.
+            let further = options.subscribers.iter().copied().filter(|&number| number != 1);
+            for fast in [1].into_iter().chain(further) {
+                self.crowd(options, fast as usize, mode, None);
+            }
+        }
+        for beside in [Beside::Stalled, Beside::Slow, Beside::Late] {
+            self.crowd(options, FAST_BESIDE, options.mode, Some(beside));
+        }
+    }
+
+    fn crowd(&mut self, options: &Options, fast: usize, mode: Mode, beside: Option<Beside>) {
+        let (payload, place) = (options.first_payload(), options.place());
+        let topic = format!("crowd-{}", self.entrants.len());
+        let crowd = Crowd { topic, payload, mode, fast, beside };
+        let messages = (crowd.capacity() / BURST_SHARE) as u64;
+        let entrant = Entrant { name: TICKCAST, payload, place, crowd: Some(crowd) };
+        let steps = [Step::Bursts { messages }, Step::OneWay { rate: options.rate }];
+        self.add(entrant, steps.map(Planned::new));
+    }
+
+    fn compare(&mut self, options: &Options, peers: &[&'static Entry]) {
+        let place = options.place();
+        for &payload in &options.payload {
+            self.round_trips(TICKCAST, payload, place);
+            self.round_trips(BARE_STREAM, payload, place);
+            self.streams(BARE_STREAM, payload, place);
+            self.streams(TICKCAST, payload, place);
+            for peer in peers {
+                for &place in peer.places {
+                    self.round_trips(peer.name, payload, place);
+                    self.streams(peer.name, payload, place);
+                }
+            }
+        }
+    }
 }
 
 /// Those that were asked for.

@@ -30,15 +30,12 @@ use clap::{Parser, Subcommand};
 use tickcast::{FileError, JournalError, RemoveError, TopicError};
 use tickcast_harness as harness;
 use tickcast_harness::benchmarks::Benchmark;
-use tickcast_harness::catalogue::Entry;
 use tickcast_harness::deliver::deliver;
 use tickcast_harness::far_side::{self, FAR_SIDE_COMMAND};
+use tickcast_peers::CATALOGUE;
 
 const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
-
-/// Who can take part in the benchmarks.
-const CATALOGUE: &[Entry] = &harness::BUILT_IN;
 
 /// A low-latency market-data and event bus in shared memory
 #[derive(Parser)]
@@ -136,6 +133,12 @@ enum Bench {
     /// Measure what further subscribers cost the publisher
     #[command(after_help = "Example:\n  tickcast bench fanout --json fanout.json")]
     Fanout(harness::Options),
+    /// Measure datagrams over loopback, what feeds from the network are set against
+    #[command(after_help = "Example:\n  tickcast bench udp --payload 112")]
+    Udp(harness::Options),
+    /// Measure all of latency, throughput, fanout and udp in one run
+    #[command(after_help = "Example:\n  tickcast bench all --seconds 60 --report all.html")]
+    All(harness::Options),
     /// Measure journaling beside bare writes to the same disk
     #[command(after_help = "Example:\n  tickcast bench journal --dir /var/tmp --json journal.json")]
     Journal(DiskBenchOptions),
@@ -200,6 +203,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench(Bench::Latency(options)) => measure(Benchmark::Latency, &options),
         Command::Bench(Bench::Throughput(options)) => measure(Benchmark::Throughput, &options),
         Command::Bench(Bench::Fanout(options)) => measure(Benchmark::Fanout, &options),
+        Command::Bench(Bench::Udp(options)) => measure(Benchmark::Udp, &options),
+        Command::Bench(Bench::All(options)) => measure(Benchmark::All, &options),
         Command::Bench(Bench::Journal(options)) => {
             let (options, dir) = options.split();
             bench::journal(&options, &dir)

@@ -18,6 +18,7 @@ use crate::transport::{Mode, Place};
 
 const TICKCAST: &str = "tickcast";
 const BARE_STREAM: &str = "bare stream";
+const UDP_LOOPBACK: &str = "udp loopback";
 
 /// The rates of a sweep; those behind the first that is not kept up are left out.
 const RATES: [u64; 12] = [
@@ -82,7 +83,9 @@ pub enum Benchmark {
     Fanout,
     /// Round trips and streams of everybody that was asked for, wherever they can be.
     Compare,
-    /// The first three.
+    /// Datagrams over loopback by plain system calls: what feeds from the network are set against.
+    Udp,
+    /// All but the comparison.
     All,
 }
 
@@ -99,10 +102,12 @@ impl Benchmark {
             Self::Throughput => program.throughput(options, &peers),
             Self::Fanout => program.fanout(options),
             Self::Compare => program.compare(options, &peers),
+            Self::Udp => program.udp(options, catalogue)?,
             Self::All => {
                 program.latency(options, &peers);
                 program.throughput(options, &peers);
                 program.fanout(options);
+                program.udp(options, catalogue)?;
             }
         }
         run(self.title(), program, options, catalogue)
@@ -114,7 +119,8 @@ impl Benchmark {
             Self::Throughput => "streams of messages",
             Self::Fanout => "what subscribers cost a publisher, and when messages reach them",
             Self::Compare => "tickcast and its peers",
-            Self::All => "round trips, streams and subscribers",
+            Self::Udp => "datagrams over loopback",
+            Self::All => "round trips, streams, subscribers and datagrams",
         }
     }
 }
@@ -172,6 +178,17 @@ impl Program {
         let entrant = Entrant { name: TICKCAST, payload, place, crowd: Some(crowd) };
         let steps = [Step::Bursts { messages }, Step::OneWay { rate: options.rate }];
         self.add(entrant, steps.map(Planned::new));
+    }
+
+    fn udp(&mut self, options: &Options, catalogue: &'static [Entry]) -> Result<()> {
+        let entry = catalogue::find(catalogue, UDP_LOOPBACK)?;
+        self.basics(options);
+        for &payload in &options.payload {
+            let place = place_of(entry, options.place());
+            self.round_trips(entry.name, payload, place);
+            self.streams(entry.name, payload, place);
+        }
+        Ok(())
     }
 
     fn compare(&mut self, options: &Options, peers: &[&'static Entry]) {

@@ -33,7 +33,7 @@ mod round_trip;
 mod rounds;
 mod schedule;
 mod session;
-mod shared;
+pub mod shared;
 pub mod spin;
 pub mod statistics;
 mod step;

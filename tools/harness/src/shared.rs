@@ -12,7 +12,7 @@ use memmap2::{MmapOptions, MmapRaw};
 /// One cache line of shared words.
 #[repr(C, align(64))]
 #[derive(Default)]
-pub(crate) struct Line {
+pub struct Line {
     /// Its words.
     pub words: [AtomicU64; 8],
 }
@@ -24,7 +24,7 @@ const _: () = assert!(LINE_BYTES == 64 && align_of::<Line>() == 64);
 ///
 /// # Errors
 /// When it exists, or shared memory is full or not writable.
-pub(crate) fn create(path: &Path, lines: usize) -> Result<&'static [Line]> {
+pub fn create(path: &Path, lines: usize) -> Result<&'static [Line]> {
     let made = OpenOptions::new().read(true).write(true).create_new(true).open(path);
     let mut file = made.with_context(|| format!("cannot create {}", path.display()))?;
     // Written rather than extended, so that a full shared memory is an error here and not a
@@ -38,7 +38,7 @@ pub(crate) fn create(path: &Path, lines: usize) -> Result<&'static [Line]> {
 ///
 /// # Errors
 /// When it is gone, or is not ours to look into.
-pub(crate) fn open(path: &Path) -> Result<&'static [Line]> {
+pub fn open(path: &Path) -> Result<&'static [Line]> {
     let file = OpenOptions::new().read(true).write(true).open(path);
     map(&file.with_context(|| {
         format!("cannot open {}; the process that made it may be gone", path.display())

@@ -154,7 +154,8 @@ pub struct Run {
 type Deposit = Arc<Mutex<HashMap<String, Box<dyn Any + Send>>>>;
 
 impl Run {
-    pub(crate) fn new(directory: PathBuf, bus: String, mode: Mode) -> Self {
+    /// A run whose ends are in `directory`, and on the bus of this name.
+    pub fn new(directory: PathBuf, bus: String, mode: Mode) -> Self {
         Self { directory, bus, mode, deposit: Deposit::default() }
     }
 }

@@ -156,6 +156,37 @@ fn fanout_has_its_form() {
 }
 
 #[test]
+fn udp_has_its_form() {
+    let (report, _) = run("udp", &[]);
+    assert!(rows(&report).contains(&"udp loopback, in batches"), "{:?}", rows(&report));
+}
+
+#[test]
+fn all_has_the_steps_of_all() {
+    let (report, page) = run("all", &["--subscribers", "2", "--peers", "rtrb"]);
+    let rows = rows(&report);
+    for row in [
+        "tickcast, one way, 100 k/s, ipc",
+        "2 reliable, ipc",
+        "rtrb, in-process, in batches",
+        "udp loopback, ipc",
+    ] {
+        assert!(rows.contains(&row), "{row}: {rows:?}");
+    }
+    let peer = &report["summary"]["peers"]["rtrb"];
+    assert_eq!(peer["place"], "in-process", "{peer}");
+    if report["regimes"].as_array().unwrap().is_empty() {
+        return;
+    }
+    for of in ["round_trip_ns", "ratio"] {
+        assert!(peer[of]["p50"].as_f64().unwrap() > 0.0, "{peer}");
+    }
+    assert!(peer["messages_per_s"].as_f64().unwrap() > 0.0, "{peer}");
+    assert!(peer["tickcast"]["p50"]["standing"].is_string(), "{peer}");
+    assert!(page.contains("By how many times tickcast is better"));
+}
+
+#[test]
 fn what_it_cannot_do_is_said() {
     let place = tempfile::tempdir_in("/dev/shm").unwrap();
     for (arguments, code, told) in [

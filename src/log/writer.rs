@@ -201,8 +201,9 @@ impl Writer {
             position += span(length);
             offset += 1;
         }
-        clear_ahead(lines, head, position, block_end);
+        clear_next(lines, head, position, block_end);
         self.commit(lines.frame(head, LINE_BYTES), head_word);
+        clear_ahead(lines, head, position, block_end);
         let count = offset - self.offset;
         (self.position, self.offset) = (position, offset);
         (self.timestamp_max_ns, self.payload_bytes) = (timestamp_max_ns, payload_bytes);
@@ -280,8 +281,9 @@ impl Writer {
         debug_assert!(end <= self.block_end);
         let frame = lines.frame(at, span(length));
         frame.store(TIMESTAMP_WORD, timestamp_ns, Ordering::Relaxed);
-        clear_ahead(lines, at, end, self.block_end);
+        clear_next(lines, at, end, self.block_end);
         self.commit(frame, CommitWord::new(self.offset, length, kind, flags));
+        clear_ahead(lines, at, end, self.block_end);
         lines.prefetch_for_write(end + PREFETCH_AHEAD_BYTES);
         // Nobody waits for these, so they come last.
         self.position = end;
@@ -444,8 +446,18 @@ impl Writer {
     }
 }
 
-/// Invariant 1: zeroes the line starts up to D behind what is committed in `[at, end)`, never
-/// inside it. Those up to D behind `at` are zero already, by the same invariant.
+/// Invariant 1, before the commit of what lies in `[at, end)`: where the next frame will start is
+/// zero, as far as that is in this block. It is already unless this takes more than D, since lines up
+/// to D behind `at` are.
+#[inline(always)]
+fn clear_next(lines: Lines<'_>, at: u64, end: u64, block_end: u64) {
+    if end - at >= CLEAR_AHEAD_BYTES {
+        lines.clear(end, block_end.min(end + LINE_BYTES));
+    }
+}
+
+/// Invariant 1, after that commit: zeroes the line starts up to D behind `end`. Nobody waits for
+/// them; lines that a reader may hold still would have kept the commit waiting.
 #[inline(always)]
 fn clear_ahead(lines: Lines<'_>, at: u64, end: u64, block_end: u64) {
     let from = end.max(at + CLEAR_AHEAD_BYTES);

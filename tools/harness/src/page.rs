@@ -121,7 +121,7 @@ fn summary(report: &Report) -> Markup {
     }
 }
 
-fn peers(peers: &BTreeMap<String, PeerSummary>) -> Markup {
+fn peers(peers: &[(String, PeerSummary)]) -> Markup {
     let compared = |compared: Option<Compared>| {
         html! {
             @match compared {

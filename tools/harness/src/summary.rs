@@ -1,7 +1,5 @@
 //! A run in a few figures, of the regime with the most rounds.
-use std::collections::BTreeMap;
-
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::clock::Clock;
 use crate::heading::Heading;
@@ -30,8 +28,17 @@ pub(crate) struct Summary {
     pub(crate) valid: bool,
     pub(crate) invalid_because: Vec<String>,
     pub(crate) oversubscribed: bool,
-    /// By name; where a peer was run with several payloads or places, those are part of it.
-    pub(crate) peers: BTreeMap<String, PeerSummary>,
+    /// By name, in the order in which they were measured; where a peer was run with several payloads
+    /// or places, those are part of the name.
+    #[serde(serialize_with = "as_map")]
+    pub(crate) peers: Vec<(String, PeerSummary)>,
+}
+
+fn as_map<S: Serializer>(
+    peers: &[(String, PeerSummary)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(peers.iter().map(|(name, peer)| (name, peer)))
 }
 
 /// What a peer showed, and how tickcast stands to it.
@@ -153,10 +160,10 @@ impl Summary {
             is_late(steps, rounds),
             "the generator sent more than 1 % of its messages a whole period late",
         );
-        let mut peers = BTreeMap::new();
-        for (name, step) in peer_names(steps) {
-            peers.insert(name, PeerSummary::of(step, steps, rounds, &rate, raw_lines_per_s));
-        }
+        let peer = |(name, step): (String, &Labelled)| {
+            (name, PeerSummary::of(step, steps, rounds, &rate, raw_lines_per_s))
+        };
+        let peers = peer_names(steps).into_iter().map(peer).collect();
         Self {
             payload_bytes: payload,
             rounds: rounds.len(),

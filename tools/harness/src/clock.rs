@@ -29,7 +29,7 @@ pub enum Source {
 }
 
 /// A calibrated clock, the same for both sides of a benchmark: its readings are comparable between
-/// processes, and between cores as far as [`Offset`](crate::offset::Offset) says.
+/// processes, and between cores as far as a report says.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Clock {
     /// What is read.

@@ -10,6 +10,7 @@ pub mod benchmarks;
 pub mod bus;
 pub mod catalogue;
 pub mod clock;
+mod comparison;
 pub mod cores;
 mod crowd;
 pub mod deliver;

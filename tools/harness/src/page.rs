@@ -244,13 +244,7 @@ fn column<'a>(
     kind: Kind,
     name: &'a str,
 ) -> impl Iterator<Item = (&'a Labelled, f64)> + 'a {
-    let section = regime.sections.iter().find(move |section| section.kind == kind);
-    let of = move |step: &'a Labelled| {
-        let section = section?;
-        let at = section.columns.iter().position(|&own| own == name)?;
-        let row = section.rows.iter().find(|row| row.name == step.row)?;
-        Some((step, row.figures[at]?.median))
-    };
+    let of = move |step: &'a Labelled| Some((step, regime.median(step, name)?));
     steps.iter().filter(move |step| Kind::of(step.step) == kind).filter_map(of)
 }
 

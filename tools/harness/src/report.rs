@@ -284,6 +284,17 @@ impl Regime {
     }
 }
 
+impl Regime {
+    /// The median of a column of a step's row.
+    pub(crate) fn median(&self, step: &Labelled, column: &str) -> Option<f64> {
+        let kind = Kind::of(step.step);
+        let section = self.sections.iter().find(|section| section.kind == kind)?;
+        let at = section.columns.iter().position(|&own| own == column)?;
+        let row = section.rows.iter().find(|row| row.name == step.row)?;
+        Some(row.figures[at]?.median)
+    }
+}
+
 impl Section {
     fn of(kind: Kind, steps: &[Labelled], rounds: &[&Round], curves: &[Curve]) -> Self {
         let members: Vec<usize> =

@@ -44,6 +44,7 @@ fn as_map<S: Serializer>(
 /// What a peer showed, and how tickcast stands to it.
 #[derive(Debug, Serialize)]
 pub(crate) struct PeerSummary {
+    pub(crate) contender: &'static str,
     pub(crate) place: Place,
     pub(crate) payload_bytes: Payload,
     pub(crate) handoff_round_trip_ns: Percentiles,
@@ -186,7 +187,7 @@ impl Labelled {
     }
 
     /// Whether both are of the same contender, place and payload.
-    fn is_of(&self, other: &Self) -> bool {
+    pub(crate) fn is_of(&self, other: &Self) -> bool {
         (self.contender, self.place, self.payload_bytes)
             == (other.contender, other.place, other.payload_bytes)
     }
@@ -261,6 +262,7 @@ impl PeerSummary {
         };
         let messages_per_s = Compared::of(rounds.iter().filter_map(faster).collect());
         Self {
+            contender: peer.contender,
             place: peer.place,
             payload_bytes: payload,
             handoff_round_trip_ns: Percentiles::of(rounds, |round, of| of(&round.opening)),

@@ -1,11 +1,11 @@
 //! A report as text.
 use std::fmt::{self, Display, Formatter};
 
+use crate::comparison::Comparison;
 use crate::offset::Offset;
 use crate::report::{CurveKind, Kind, Regime, Report, Section};
 use crate::statistics::Spread;
-use crate::summary::Compared;
-use crate::table::{digits, table};
+use crate::table::table;
 
 /// Regimes with less than one round in so many are left to the JSON.
 const RARE: usize = 20;
@@ -40,7 +40,14 @@ impl Display for Report {
             let count = self.rounds_unsettled;
             writeln!(out, "\n{count} rounds left out: the host changed state within them")?;
         }
-        self.versus(out)?;
+        if let Some(comparison) = Comparison::of(self) {
+            writeln!(
+                out,
+                "\nall beside each other, in the state of the host with the most rounds; tickcast: by \
+                 how many times it is better [quartiles]\n"
+            )?;
+            write!(out, "{comparison}")?;
+        }
         for why in &self.summary.invalid_because {
             writeln!(out, "\nINVALID: {why}")?;
         }
@@ -84,39 +91,4 @@ impl Report {
         }
         Ok(())
     }
-
-    /// How tickcast stands to each peer.
-    fn versus(&self, out: &mut Formatter<'_>) -> fmt::Result {
-        if self.summary.peers.is_empty() {
-            return Ok(());
-        }
-        writeln!(
-            out,
-            "\nby how many times tickcast is better, in the state of the host with the most rounds \
-             [quartiles]"
-        )?;
-        write!(out, "{:<36}", "")?;
-        for column in ["p50", "p99", "p99.9", "messages/s"] {
-            write!(out, "  {column:>28}")?;
-        }
-        writeln!(out)?;
-        for (name, peer) in &self.summary.peers {
-            let versus = &peer.tickcast;
-            write!(out, "{name:<36}")?;
-            for compared in [versus.p50, versus.p99, versus.p999, versus.messages_per_s] {
-                write!(out, "  {:>28}", compared.map_or("-".to_owned(), told))?;
-            }
-            writeln!(out)?;
-        }
-        Ok(())
-    }
-}
-
-fn told(compared: Compared) -> String {
-    let Spread { first_quartile, median, third_quartile, .. } = compared.times_better;
-    let digits = digits(median).min(2);
-    format!(
-        "{median:.digits$} [{first_quartile:.digits$} {third_quartile:.digits$}] {}",
-        compared.standing.name()
-    )
 }

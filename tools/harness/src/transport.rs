@@ -1,5 +1,5 @@
 //! What can be measured: a transport carries messages one way between two ends. The patterns of
-//! [`ends`](crate::ends) do the rest, so that every transport runs in the same loops. A new
+//! `ends` do the rest, so that every transport runs in the same loops. A new
 //! contender is a type that implements [`Transport`].
 use std::any::Any;
 use std::collections::HashMap;

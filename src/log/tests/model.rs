@@ -233,14 +233,35 @@ struct World {
 }
 
 impl World {
-    /// What `op` would add to the log, done by the writer. `None` where someone is in the way.
+    /// What `op` adds to the log where nobody is in the way and it is done to its end.
+    fn planned(&self, op: &Op) -> Model {
+        let first = self.writer.offset();
+        match op {
+            Op::Publish(length) | Op::Claim(length, true) => vec![(first, message(first, *length))],
+            Op::Claim(_, false) => Vec::new(),
+            Op::Batch(lengths) => {
+                (first..).zip(lengths).map(|(at, length)| (at, message(at, *length))).collect()
+            }
+            Op::Gap(count) => {
+                let to = first + count - 1;
+                vec![(first, Seen::Lost { from: first, to, cause: Some(4) })]
+            }
+            Op::Control(length) => {
+                let bytes = payload((self.controls + 1) << 40, 8 + length);
+                vec![(first, Seen::Control(Bytes(bytes)))]
+            }
+            _ => unreachable!("not a write"),
+        }
+    }
+
+    /// What `op` adds to the log, done by the writer.
     fn write(&mut self, op: &Op) -> Result<Model, Blocked> {
+        let mut planned = self.planned(op);
         let writer = &mut self.writer;
         let first = writer.offset();
-        Ok(match op {
+        match op {
             Op::Publish(length) => {
                 writer.try_publish(first, &payload(first, *length)[..])?;
-                vec![(first, message(first, *length))]
             }
             Op::Batch(lengths) => {
                 let payloads: Vec<_> =
@@ -248,34 +269,27 @@ impl World {
                 let batch: Vec<_> = (first..).zip(payloads.iter().map(Vec::as_slice)).collect();
                 let count = writer.try_publish_batch(&batch)?;
                 assert!(count >= 1);
-                let done = (first..).zip(lengths).take(count);
-                done.map(|(at, length)| (at, message(at, *length))).collect()
+                planned.truncate(count);
             }
             Op::Claim(length, ends) => {
                 writer.try_claim(*length)?;
                 let bytes = payload(first, *length);
                 let (front, back) = bytes.split_at(bytes.len() / 2);
                 writer.put(front.len() as u64, back);
-                if !ends {
-                    return Ok(Vec::new());
+                if *ends {
+                    writer.put(0, front);
+                    writer.commit_claim(first, *length);
                 }
-                writer.put(0, front);
-                writer.commit_claim(first, *length);
-                vec![(first, message(first, *length))]
             }
-            Op::Gap(count) => {
-                let to = first + count - 1;
-                writer.try_publish_gap(first, to, 4)?;
-                vec![(first, Seen::Lost { from: first, to, cause: Some(4) })]
-            }
+            Op::Gap(count) => writer.try_publish_gap(first, first + count - 1, 4)?,
             Op::Control(length) => {
                 self.controls += 1;
                 let bytes = payload(self.controls << 40, 8 + length);
                 writer.try_publish_control(first, &bytes)?;
-                vec![(first, Seen::Control(Bytes(bytes)))]
             }
             _ => unreachable!("not a write"),
-        })
+        }
+        Ok(planned)
     }
 
     /// Who is named is the slowest of those that gate, and in a block that is needed.
@@ -351,12 +365,27 @@ impl World {
     fn step(&mut self, op: &Op) {
         match op {
             Op::Kill(stores, op) => {
+                let planned = self.planned(op);
                 let done = kill::after(*stores, || self.write(op));
-                // What is written last is always the commit word.
-                if let Some(Ok(written)) = done {
-                    self.model.extend(written);
-                }
                 self.take_over();
+                let written = match done {
+                    Some(Ok(written)) => written,
+                    Some(Err(_)) => Vec::new(),
+                    // Who died behind the commit, zeroing lines ahead, has published.
+                    None if matches!(**op, Op::Control(_)) => {
+                        let mut reader = self.log.copied(self.log.earliest(None));
+                        let last = drain(&mut reader).expect("sound").pop();
+                        planned
+                            .into_iter()
+                            .filter(|(_, seen)| last.as_ref() == Some(seen))
+                            .collect()
+                    }
+                    None => {
+                        let end = self.writer.offset();
+                        planned.into_iter().filter(|(offset, _)| *offset < end).collect()
+                    }
+                };
+                self.model.extend(written);
             }
             Op::TakeOver => self.take_over(),
             Op::Join(slot, from) => self.join(*slot, *from),

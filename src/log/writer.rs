@@ -294,7 +294,7 @@ impl Writer {
     }
 
     /// Edge `commit`: pairs with the acquire load of the commit word by every reader. All of the
-    /// frame, and the zeroes ahead of it, come before.
+    /// frame, and the zero where the next one starts, come before.
     #[inline(always)]
     fn commit(&self, frame: Words<'_>, word: CommitWord) {
         frame.store(COMMIT_WORD, word.0, Ordering::Release);
@@ -456,10 +456,11 @@ fn clear_next(lines: Lines<'_>, at: u64, end: u64, block_end: u64) {
     }
 }
 
-/// Invariant 1, after that commit: zeroes the line starts up to D behind `end`. Nobody waits for
-/// them; lines that a reader may hold still would have kept the commit waiting.
+/// Invariant 1, after that commit: zeroes the line starts up to D behind `end`, but for the first,
+/// which is zero and looked at by readers from now on. Nobody waits for the others; lines that a reader
+/// may hold still would have kept the commit waiting.
 #[inline(always)]
 fn clear_ahead(lines: Lines<'_>, at: u64, end: u64, block_end: u64) {
-    let from = end.max(at + CLEAR_AHEAD_BYTES);
+    let from = (end + LINE_BYTES).max(at + CLEAR_AHEAD_BYTES);
     lines.clear(from, block_end.min(end + CLEAR_AHEAD_BYTES));
 }

@@ -133,6 +133,7 @@ impl<const W: usize> Stage<W> {
 
     fn one_way(&mut self, schedule: &Schedule<'_>, count: u64, timed: &mut Timed) -> Result<()> {
         self.lateness.begin(count);
+        timed.first = schedule.due(0);
         for number in 0..count {
             let (due, late) = schedule.wait(number);
             self.lateness.push(late);
@@ -295,7 +296,7 @@ impl<const W: usize> Far for Audience<W> {
     fn run(&mut self, task: &Task, count: u64, clock: &Clock) -> Result<Outcome> {
         let lost = |fast: &[Place]| fast.iter().map(|place| place.lost).sum::<u64>();
         let before = lost(&self.fast);
-        let mut each = Vec::new();
+        let (mut each, mut last) = (Vec::new(), 0);
         match *task {
             Task::Bursts { messages } => self.take(count * messages, |_, _| {})?,
             Task::OneWay { .. } => {
@@ -304,12 +305,13 @@ impl<const W: usize> Far for Audience<W> {
                 self.take(count, |at, words| {
                     laps[at].push(clock.now().saturating_sub(words[0]));
                 })?;
+                last = clock.now();
                 each = laps.iter().map(|laps| laps.samples(clock)).collect();
                 self.laps = laps;
             }
             other => bail!("a crowd does not do {other:?}"),
         }
         ensure!(!self.fast.is_empty(), "there is nobody in the crowd");
-        Ok(Outcome { each, lost: lost(&self.fast) - before, ..Outcome::default() })
+        Ok(Outcome { each, last, lost: lost(&self.fast) - before, ..Outcome::default() })
     }
 }

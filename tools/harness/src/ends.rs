@@ -44,6 +44,9 @@ pub(crate) struct Timed {
     pub samples: Samples,
     /// How late messages of a schedule were sent.
     pub lateness: Samples,
+    /// When the first message of a schedule was due, and when the last answer came, in ticks.
+    pub(crate) first: u64,
+    pub(crate) last: u64,
     /// Messages that found no room at first.
     pub refused: u64,
 }
@@ -192,6 +195,7 @@ impl<T: Transport, const W: usize> Ends<T, W> {
         let (mut sent, mut received, mut is_refused) = (0, 0, false);
         let mut due = schedule.due(0);
         let mut progress = due;
+        timed.first = due;
         let mut outcome = Ok(());
         while received < count {
             let now = clock.now();
@@ -224,6 +228,7 @@ impl<T: Transport, const W: usize> Ends<T, W> {
                 return Err(BlockError::Stalled.into());
             }
         }
+        timed.last = progress;
         timed.samples = laps.samples(clock);
         timed.lateness = lateness.samples(clock);
         outcome
@@ -233,6 +238,7 @@ impl<T: Transport, const W: usize> Ends<T, W> {
     #[inline(never)]
     fn one_way(&mut self, schedule: Schedule<'_>, count: u64, timed: &mut Timed) -> Result<()> {
         self.lateness.begin(count);
+        timed.first = schedule.due(0);
         for number in 0..count {
             let (due, late) = schedule.wait(number);
             self.lateness.push(late);
@@ -319,6 +325,7 @@ impl<T: Transport, const W: usize> Far for FarEnds<T, W> {
                     |_, _| {},
                     |message| laps.push(clock.now().saturating_sub(message[0])),
                 )?;
+                outcome.last = clock.now();
                 outcome.samples = laps.samples(clock);
                 ends.laps = laps;
             }

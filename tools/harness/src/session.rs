@@ -14,6 +14,7 @@ use crate::far_side::{Contender, FarSide, Spec};
 use crate::interrupt::Interrupt;
 use crate::message::Payload;
 use crate::offset::Offset;
+use crate::spin::BlockError;
 use crate::task::{Order, Outcome, Task};
 use crate::temporary::{TemporaryBus, TemporaryDirectory};
 use crate::transport::{Mode, Place, Run};
@@ -221,7 +222,10 @@ fn block(
     });
     match timed {
         Ok((timed, duration_ns)) => Ok(Measured { timed, outcome: side.outcome()?, duration_ns }),
-        // The other side knows better what went wrong, if anything did there.
-        Err(error) => Err(side.outcome().err().unwrap_or(error)),
+        // Who only saw that nothing came knows less than the other side.
+        Err(error) if matches!(error.downcast_ref(), Some(BlockError::Stalled)) => {
+            Err(side.outcome().err().unwrap_or(error))
+        }
+        Err(error) => Err(error),
     }
 }

@@ -149,11 +149,14 @@ impl Times {
 impl OpenLoop {
     fn of(measured: Measured, count: u64, rate: u64, times: Samples, clock: &Clock) -> Self {
         let late_ns = (1_000_000_000 / rate).max(LATE_NS_MIN);
-        let Measured { timed, outcome, duration_ns } = measured;
+        let Measured { timed, outcome, .. } = measured;
+        // From the first that was due to the last that was had: so many periods, less one.
+        let last = timed.last.max(outcome.last);
+        let duration_ns = clock.ns(last.saturating_sub(timed.first)).max(1);
         let lateness = timed.lateness;
         Self {
             times: Times::of(times, clock, ""),
-            achieved_per_s: count as f64 * 1e9 / duration_ns as f64,
+            achieved_per_s: count.saturating_sub(1) as f64 * 1e9 / duration_ns as f64,
             late_share: lateness.count_beyond(late_ns) as f64 / lateness.len().max(1) as f64,
             lateness_p99_ns: Percentile::P99.of(&lateness, clock.step_ns),
             refused: timed.refused,
@@ -340,9 +343,10 @@ mod tests {
 
     fn open_loop(late: u64) -> OpenLoop {
         let lateness = Samples::from(vec![(10, 1_000 - late), (50_000, late)]);
-        let timed = Timed { lateness, ..Timed::default() };
-        let measured = Measured { timed, outcome: Outcome::default(), duration_ns: 10_000_000 };
         let clock = Clock::of(Source::Monotonic).unwrap();
+        let (first, last) = (1_000, 1_000 + 9_990_000);
+        let timed = Timed { lateness, first, last, ..Timed::default() };
+        let measured = Measured { timed, outcome: Outcome::default(), duration_ns: 77 };
         let times = Samples::from(vec![(100, 1_000)]);
         OpenLoop::of(measured, 1_000, 100_000, times, &clock)
     }

@@ -148,6 +148,7 @@ impl Summary {
             }
         };
         invalid_if(rounds.is_empty(), "the host changed regime within every round");
+        invalid_if(heading.oversubscribed, "both sides share one core");
         invalid_if(!Clock::is_steady(heading.drift_ppm), "the clock's rate moved during the run");
         invalid_if(
             !offset.is_none(&heading.clock) && steps.iter().any(Labelled::is_one_way),

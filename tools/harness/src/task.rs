@@ -107,6 +107,8 @@ pub(crate) struct Outcome {
     pub samples: Samples,
     /// What each subscriber of a crowd timed.
     pub each: Vec<Samples>,
+    /// When it had the last message of a schedule, in ticks.
+    pub last: u64,
     /// Messages that it was told to have missed.
     pub lost: u64,
 }

@@ -62,13 +62,20 @@ pub enum Standing {
     Equal,
     /// Worse by more than the spread between blocks.
     Behind,
+    /// Too few blocks to tell.
+    TooFew,
 }
+
+/// Fewer blocks do not tell who is ahead.
+const BLOCKS_MIN: usize = 5;
 
 impl Standing {
     /// By how many times better one was than the other, block by block: ahead where the middle half
     /// of the blocks lies above 1, behind where it lies below.
     pub fn of(times_better: &Spread) -> Self {
-        if times_better.first_quartile > 1.0 {
+        if times_better.blocks < BLOCKS_MIN {
+            Self::TooFew
+        } else if times_better.first_quartile > 1.0 {
             Self::Ahead
         } else if times_better.third_quartile < 1.0 {
             Self::Behind
@@ -83,6 +90,7 @@ impl Standing {
             Self::Ahead => "ahead",
             Self::Equal => "equal",
             Self::Behind => "behind",
+            Self::TooFew => "(few)",
         }
     }
 }
@@ -108,9 +116,11 @@ mod tests {
 
     #[test]
     fn ahead_is_by_more_than_the_spread() {
-        let standing = |values: [f64; 4]| Standing::of(&Spread::of(values.to_vec()).unwrap());
-        assert_eq!(standing([1.1, 1.2, 1.3, 1.4]), Standing::Ahead);
-        assert_eq!(standing([0.9, 1.2, 0.9, 1.4]), Standing::Equal);
-        assert_eq!(standing([0.9, 0.8, 0.7, 0.95]), Standing::Behind);
+        let standing = |values: [f64; 5]| Standing::of(&Spread::of(values.to_vec()).unwrap());
+        assert_eq!(standing([1.1, 1.2, 1.3, 1.4, 1.5]), Standing::Ahead);
+        assert_eq!(standing([0.9, 1.2, 0.9, 1.4, 1.0]), Standing::Equal);
+        assert_eq!(standing([0.9, 0.8, 0.7, 0.95, 0.9]), Standing::Behind);
+        let few = Spread::of(vec![2.0; 4]).unwrap();
+        assert_eq!(Standing::of(&few), Standing::TooFew);
     }
 }

@@ -160,6 +160,11 @@ fn fanout_has_its_form() {
         assert!(rows.contains(&row.as_str()), "{row}: {rows:?}");
     }
     assert!(page.contains("What subscribers cost the publisher"));
+    for regime in report["regimes"].as_array().unwrap() {
+        let sections = regime["sections"].as_array().unwrap();
+        let fan_out = sections.iter().find(|section| section["kind"] == "fan-out").unwrap();
+        assert_eq!(fan_out["goals"].as_array().unwrap().len(), 2, "{}", fan_out["goals"]);
+    }
 }
 
 #[test]

@@ -523,7 +523,9 @@ fn goals(kind: Kind, steps: &[Labelled], rows: &[Row], columns: &[&str]) -> Vec<
         Kind::FanOut => {
             goals.extend([Mode::Lossy, Mode::Reliable].into_iter().filter_map(|mode| {
                 let alike = steps.iter().filter_map(|step| Some((step, step.crowd.as_ref()?)));
-                let alike = alike.filter(|(_, crowd)| crowd.mode == mode && crowd.beside.is_none());
+                let alike = alike.filter(|(step, crowd)| {
+                    Kind::of(step.step) == kind && crowd.mode == mode && crowd.beside.is_none()
+                });
                 let (step, crowd) = alike.max_by_key(|(_, crowd)| crowd.fast)?;
                 let row = rows.iter().find(|row| row.name == step.row)?;
                 let at = columns.iter().position(|&own| own == "x one subscriber")?;

@@ -233,14 +233,14 @@ impl Memory {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Words<'a>(&'a [AtomicU64]);
 
-/// Payloads from so many words on are stored by [`store_long`]: below, the processor takes longer to
-/// begin with it than to store word by word.
+/// Payloads from so many words on are stored by [`store_long`]: below, the processor takes longer
+/// to begin with it than to store word by word.
 #[cfg(all(target_arch = "x86_64", not(any(loom, miri, test))))]
 const LONG_WORDS: usize = 64;
 
 /// Stores a long run of words, in whatever order; says whether it did.
 ///
-/// One instruction does what a loop of relaxed stores does, several words at a time.
+/// One instruction does what a loop of relaxed stores does.
 #[cfg(all(target_arch = "x86_64", not(any(loom, miri, test))))]
 #[inline(always)]
 fn store_long(words: &[AtomicU64], values: &[[u8; WORD_BYTES as usize]]) -> bool {
@@ -248,10 +248,11 @@ fn store_long(words: &[AtomicU64], values: &[[u8; WORD_BYTES as usize]]) -> bool
         return false;
     }
     assert!(values.len() <= words.len());
-    // SAFETY: both runs are borrowed and at least `values.len()` words long, and they do not overlap,
-    // as nobody has a reference to bytes of a ring that may be stored into. Each store is of an aligned
-    // word, which x86-64 does at once, as a relaxed store would; none of them comes after a store that
-    // follows the instruction. The direction flag is clear, as it is wherever Rust code runs.
+    // SAFETY: both runs are borrowed and at least `values.len()` words long, and they do not
+    // overlap, as nobody has a reference to bytes of a ring that may be stored into. Each store is
+    // of an aligned word, which x86-64 does at once, as a relaxed store would; none of them comes
+    // before a store that precedes, nor after one that follows the instruction. The direction flag
+    // is clear, as it is wherever Rust code runs.
     unsafe {
         std::arch::asm!(
             "rep movsq",
@@ -355,7 +356,7 @@ impl<'a> Words<'a> {
     /// zeroes.
     ///
     /// Where the length is a constant at the place of the call (typed publishing), the loop
-    /// becomes that many plain moves. For long payloads this is the one routine there is: a
+    /// becomes that many plain moves, and [`store_long`] does it for long payloads: each is a
     /// relaxed store a word, which keeps a lossy reader's race defined.
     #[inline(always)]
     pub(crate) fn store_bytes(self, index: u64, bytes: &[u8]) {

@@ -447,8 +447,8 @@ impl Writer {
 }
 
 /// Invariant 1, before the commit of what lies in `[at, end)`: where the next frame will start is
-/// zero, as far as that is in this block. It is already unless this takes more than D, since lines up
-/// to D behind `at` are.
+/// zero, as far as that is in this block. It is already unless this takes more than D, since lines
+/// up to D behind `at` are.
 #[inline(always)]
 fn clear_next(lines: Lines<'_>, at: u64, end: u64, block_end: u64) {
     if end - at >= CLEAR_AHEAD_BYTES {
@@ -457,8 +457,8 @@ fn clear_next(lines: Lines<'_>, at: u64, end: u64, block_end: u64) {
 }
 
 /// Invariant 1, after that commit: zeroes the line starts up to D behind `end`, but for the first,
-/// which is zero and looked at by readers from now on. Nobody waits for the others; lines that a reader
-/// may hold still would have kept the commit waiting.
+/// which is zero and looked at by readers from now on. Nobody waits for the others; lines that a
+/// reader may hold still would have kept the commit waiting.
 #[inline(always)]
 fn clear_ahead(lines: Lines<'_>, at: u64, end: u64, block_end: u64) {
     let from = (end + LINE_BYTES).max(at + CLEAR_AHEAD_BYTES);

@@ -419,9 +419,9 @@ mod tests {
         Ends::new(End(Arc::clone(&queue), 0), End(queue, 0), &link)
     }
 
-    /// A stall of 20 ms at 100,000 messages a second makes 2,000 messages late, by 10 ms on average:
-    /// of 10,000 messages, a tenth by at least 10 ms. What counts from when a message was sent
-    /// would have one late message.
+    /// A stall of 20 ms at 100,000 messages a second makes 2,000 messages late, by 10 ms on
+    /// average: of 10,000 messages, a tenth by at least 10 ms. What counts from when a message was
+    /// sent would have one late message.
     #[test]
     fn a_stall_shows_in_the_percentiles_undiminished() {
         let clock = Clock::of(Source::Monotonic).unwrap();

@@ -1,9 +1,9 @@
 //! How the far side is run: a process or a thread of its own, pinned, and commanded block by block.
 //!
 //! Orders travel through a pipe, so between blocks the far side sleeps in the kernel and leaves its
-//! core to others, and sees the end of the near side as the end of its input. That a block was begun
-//! and finished is told by two words in shared memory, without a system call; what it found comes
-//! back through a second pipe.
+//! core to others, and sees the end of the near side as the end of its input. That a block was
+//! begun and finished is told by two words in shared memory, without a system call; what it found
+//! comes back through a second pipe.
 use std::env;
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::os::unix::process::CommandExt;

@@ -1,6 +1,6 @@
 //! Distributions in the text format that HdrHistogram's tools write and plot
-//! (<https://hdrhistogram.github.io/HdrHistogram/plotFiles.html>): value, percentile, count up to it,
-//! 1/(1-percentile).
+//! (<https://hdrhistogram.github.io/HdrHistogram/plotFiles.html>): value, percentile, count up to
+//! it, 1/(1-percentile).
 use std::fs;
 use std::path::{Path, PathBuf};
 

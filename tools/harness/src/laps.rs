@@ -1,5 +1,6 @@
 //! Where times are kept while a block runs. To count them in a histogram there and then makes the
-//! next round trip of the bare hand-off a third slower; to store a word next to the last one does not.
+//! next round trip of the bare hand-off a third slower; to store a word next to the last one does
+//! not.
 use crate::clock::Clock;
 use crate::statistics::Samples;
 

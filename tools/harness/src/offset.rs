@@ -13,8 +13,9 @@ const LINES: usize = 4;
 
 /// What the far core's clock is ahead of the near core's: at least, and at most.
 ///
-/// After the exchange of four time stamps in RFC 5905, with a far side that answers at once: it read
-/// its clock between the near side's question and its answer. The closest of many exchanges count.
+/// After the exchange of four time stamps in RFC 5905, with a far side that answers at once: it
+/// read its clock between the near side's question and its answer. The closest of many exchanges
+/// count.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Offset {
     /// It is ahead by this at least.

@@ -211,7 +211,7 @@ fn curves(regime: &Regime, wanted: impl Fn(CurveKind) -> bool) -> Result<Option<
         },
         points: curve.beyond_ns.iter().map(|&(share, ns)| (1.0 / share, ns)).collect(),
     };
-    // Of a sweep, a few: from the slowest to the fastest that was kept up.
+    // The first ones: more of them cannot be told apart.
     let subjects: Vec<&Curve> =
         regime.curves.iter().filter(|curve| wanted(curve.kind)).take(10).collect();
     if subjects.is_empty() {

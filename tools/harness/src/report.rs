@@ -310,8 +310,8 @@ impl Section {
             })
             .collect();
         if kind == Kind::RoundTrips {
-            // The hand-off runs among them, too: a ratio that is not about 1 says that the yardstick
-            // does not repeat.
+            // The hand-off runs among them, too: a ratio that is not about 1 says that the
+            // yardstick does not repeat.
             names.push("bare hand-off, closing");
             for (round, judged) in rounds.iter().zip(&mut judged) {
                 judged.push(judge_times(&round.closing, &round.opening, None, with_peers));

@@ -12,11 +12,12 @@ use crate::statistics::Samples;
 /// branches in the caches.
 pub(crate) const WARM_UP: u64 = 200;
 
-/// Steps of some cycles each, of which a random number is between two round trips: up to some 300 ns.
+/// Steps of some cycles each, of which a random number is between two round trips: up to some 300
+/// ns.
 ///
 /// Where one follows the other at once, or after a constant time, the polls of both sides fall into
-/// step, and processors learn after how many of them the answer comes: the same two words take 90 or
-/// 150 ns then, by what else is in the loop. Those who wait for a tick know as little as this.
+/// step, and processors learn after how many of them the answer comes: the same two words take 90
+/// or 150 ns then, by what else is in the loop. Those who wait for a tick know as little as this.
 const THINK_STEPS: u64 = 200;
 
 /// The near half of a round trip.
@@ -28,8 +29,8 @@ pub(crate) trait RoundTrip {
     /// When no answer comes.
     fn round_trip<const GAP: u32>(&mut self) -> Result<()>;
 
-    /// Times `count` round trips one by one, random times apart, after [`WARM_UP`] that are not timed.
-    /// Provided, so that it is the same loop for every contender, and compiled for each.
+    /// Times `count` round trips one by one, random times apart, after [`WARM_UP`] that are not
+    /// timed. Provided, so that it is the same loop for every contender, and compiled for each.
     ///
     /// # Errors
     /// When no answer comes.

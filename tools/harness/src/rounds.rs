@@ -52,8 +52,8 @@ pub(crate) fn handoff(session: &mut Session) -> Result<Times> {
     })
 }
 
-/// Three rounds that do not count. They tell how long blocks are, which ways to wait are the fastest,
-/// and how far a sweep of rates goes: to the first that was not kept up in any.
+/// Three rounds that do not count. They tell how long blocks are, which ways to wait are the
+/// fastest, and how far a sweep of rates goes: to the first that was not kept up in any.
 fn warm_up(session: &mut Session, plan: &mut Vec<Planned>) -> Result<()> {
     let mut keeps_up = vec![false; plan.len()];
     for round in 0..WARM_UP_ROUNDS {

@@ -44,9 +44,9 @@ pub const SPACED: u32 = 16;
 
 /// Polls `ready`, with a `GAP` after each failure, until it holds.
 ///
-/// How far polls are apart decides how often a poll meets a store, and which gap is best differs from
-/// contender to contender, from build to build and from host to host: so for each of them all are
-/// tried.
+/// How far polls are apart decides how often a poll meets a store, and which gap is best differs
+/// from contender to contender, from build to build and from host to host: so for each of them all
+/// are tried.
 ///
 /// # Errors
 /// What `ready` says, or [`BlockError::Stalled`] when it does not hold within five seconds.

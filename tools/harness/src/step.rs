@@ -26,8 +26,8 @@ const WAITINGS_KEPT: usize = 2;
 const COUNT_MIN: u64 = 100;
 /// Messages that were sent a whole period late are late, and at least by so much.
 const LATE_NS_MIN: u64 = 1_000;
-/// More than this share of late messages make the times of an open loop worthless: the generator did
-/// not do what was asked.
+/// More than this share of late messages make the times of an open loop worthless: the generator
+/// did not do what was asked.
 const LATE_SHARE_MAX: f64 = 0.01;
 /// Below this share of its rate, an open loop asked for more than there is: it is past the knee.
 const ACHIEVED_SHARE_MIN: f64 = 0.99;

@@ -1,6 +1,7 @@
-//! The bare stream, the yardstick of throughput: fixed slots of whole cache lines, the sequence in the
-//! first word, the payload from the third, and one cursor that gates the writer. Each message can be
-//! read by itself as soon as it is there. Who tells of many at once, by one index, may be faster.
+//! The bare stream, the yardstick of throughput: fixed slots of whole cache lines, the sequence in
+//! the first word, the payload from the third, and one cursor that gates the writer. Each message
+//! can be read by itself as soon as it is there. Who tells of many at once, by one index, may be
+//! faster.
 use std::any::Any;
 #[cfg(target_arch = "x86_64")]
 use std::arch::asm;

@@ -28,8 +28,8 @@ pub(crate) struct Summary {
     pub(crate) valid: bool,
     pub(crate) invalid_because: Vec<String>,
     pub(crate) oversubscribed: bool,
-    /// By name, in the order in which they were measured; where a peer was run with several payloads
-    /// or places, those are part of the name.
+    /// By name, in the order in which they were measured; where a peer was run with several
+    /// payloads or places, those are part of the name.
     #[serde(serialize_with = "as_map")]
     pub(crate) peers: Vec<(String, PeerSummary)>,
 }

@@ -18,8 +18,9 @@
 
 use super::frame::LINE_BYTES;
 
-/// Base-2 logarithm of the block size. A model checks blocks of two lines: loom keeps a history
-/// for every word, and what is modelled is the block's edge, not its size.
+/// Base-2 logarithm of the block size. A model checks blocks of three lines behind a header of one:
+/// loom keeps a history for every word, and what is modelled is the block's edge, not its size, and
+/// a line that is not yet zeroed when the block is entered.
 #[cfg(not(loom))]
 pub(crate) const BLOCK_SHIFT: u32 = 16;
 #[cfg(loom)]
@@ -28,8 +29,11 @@ pub(crate) const BLOCK_SHIFT: u32 = 8;
 /// Bytes of a block.
 pub(crate) const BLOCK_BYTES: u64 = 1 << BLOCK_SHIFT;
 
-/// Bytes of a block before its first frame.
+/// Bytes of a block before its first frame. A model has no segments, and so no line 1.
+#[cfg(not(loom))]
 pub(crate) const BLOCK_HEADER_BYTES: u64 = 2 * LINE_BYTES;
+#[cfg(loom)]
+pub(crate) const BLOCK_HEADER_BYTES: u64 = LINE_BYTES;
 
 /// Bytes of a block that hold frames.
 pub(crate) const BLOCK_CAPACITY_BYTES: u64 = BLOCK_BYTES - BLOCK_HEADER_BYTES;
@@ -38,7 +42,7 @@ pub(crate) const BLOCK_CAPACITY_BYTES: u64 = BLOCK_BYTES - BLOCK_HEADER_BYTES;
 #[cfg(not(loom))]
 pub(crate) const CLEAR_AHEAD_BYTES: u64 = 1024;
 #[cfg(loom)]
-pub(crate) const CLEAR_AHEAD_BYTES: u64 = LINE_BYTES;
+pub(crate) const CLEAR_AHEAD_BYTES: u64 = 2 * LINE_BYTES;
 
 /// `TICKBLK` and the version of frame and block layout.
 pub(crate) const BLOCK_MAGIC: u64 = u64::from_le_bytes(*b"TICKBLK\x01");

@@ -233,25 +233,69 @@ impl Memory {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Words<'a>(&'a [AtomicU64]);
 
+/// A word's bytes, where they come from.
+type WordBytes = [u8; WORD_BYTES as usize];
+
+/// Stores words of a payload, relaxed, in whatever order. `words` may be more.
+#[inline(always)]
+fn store_payload(words: &[AtomicU64], values: &[WordBytes]) {
+    // In a test the writer may die between any two of them.
+    #[cfg(test)]
+    super::kill::store_payload(values.len(), |count| store_words(words, &values[..count]));
+    #[cfg(not(test))]
+    store_words(words, values);
+}
+
+#[inline(always)]
+fn store_words(words: &[AtomicU64], values: &[WordBytes]) {
+    if !store_long(words, values) {
+        for (word, value) in words.iter().zip(values) {
+            word.store(u64::from_le_bytes(*value), Ordering::Relaxed);
+        }
+    }
+}
+
 /// Payloads from so many words on are stored by [`store_long`]: below, the processor takes longer
 /// to begin with it than to store word by word.
-#[cfg(all(target_arch = "x86_64", not(any(loom, miri, test))))]
+#[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
 const LONG_WORDS: usize = 64;
 
 /// Stores a long run of words, in whatever order; says whether it did.
 ///
-/// One instruction does what a loop of relaxed stores does.
-#[cfg(all(target_arch = "x86_64", not(any(loom, miri, test))))]
+/// One instruction does what a loop of relaxed stores does. What the manuals promise of it, for
+/// write-back memory as files in shared memory are (sections by name, as their numbers change):
+///
+/// - *Each word is whole.* Intel (SDM volume 1, "Fast-String Operation"): "atomicity of load and
+///   store operations is guaranteed only for native data elements of the string with native data
+///   size, and only if they are included in a single cache line". AMD (APM volume 2, "Access
+///   Atomicity"): "naturally-aligned single loads or stores of up to a quadword are atomic". Here
+///   the elements are quadwords, and where they go is aligned.
+/// - *Among them there is no order.* Intel (SDM volume 3, "Fast-String Operation and Out-of-Order
+///   Stores"): "stores within a single string operation may be executed out of order"; newer
+///   editions of volume 1 add that they may be repeated. AMD says nothing of the kind; nothing here
+///   needs it to.
+/// - *Around them there is.* Intel (the same place of volume 3): "string operations are not
+///   reordered with other store operations", and what depends on order is to "write to a discrete
+///   semaphore variable after any string operations". AMD (APM volume 2, "Multiprocessor Memory
+///   Access Ordering"): "stores do not pass previous stores"; the only exception that it makes for
+///   string operations is for loads, which here are from what the publisher was given.
+///
+/// That is what both edges ask for. The commit word is such a semaphore: it is stored behind all of
+/// these, so whoever sees it sees them (edge `commit`). The number is zeroed before all of them, so
+/// a lossy reader that has any of these words in its copy, in whatever mixture with old ones, does
+/// not find the number when it looks again, and drops the copy (edge `overrun`). It copies by plain
+/// loads. A word that is stored twice has the same value both times, before the commit.
+#[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
 #[inline(always)]
-fn store_long(words: &[AtomicU64], values: &[[u8; WORD_BYTES as usize]]) -> bool {
+fn store_long(words: &[AtomicU64], values: &[WordBytes]) -> bool {
     if values.len() < LONG_WORDS {
         return false;
     }
     assert!(values.len() <= words.len());
     // SAFETY: both runs are borrowed and at least `values.len()` words long, and they do not
     // overlap, as nobody has a reference to bytes of a ring that may be stored into. Each store is
-    // of an aligned word, which x86-64 does at once, as a relaxed store would; none of them comes
-    // before a store that precedes, nor after one that follows the instruction. The direction flag
+    // atomic, and they are ordered as relaxed stores at this place would be: see above. To the
+    // compiler this may read and write any memory, so it moves no access across. The direction flag
     // is clear, as it is wherever Rust code runs.
     unsafe {
         std::arch::asm!(
@@ -265,10 +309,10 @@ fn store_long(words: &[AtomicU64], values: &[[u8; WORD_BYTES as usize]]) -> bool
     true
 }
 
-/// Elsewhere, and where each store is looked at, there is no such instruction.
-#[cfg(not(all(target_arch = "x86_64", not(any(loom, miri, test)))))]
+/// Elsewhere, and where a tool looks at each store, there is no such instruction.
+#[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
 #[inline(always)]
-fn store_long(_words: &[AtomicU64], _values: &[[u8; WORD_BYTES as usize]]) -> bool {
+fn store_long(_words: &[AtomicU64], _values: &[WordBytes]) -> bool {
     false
 }
 
@@ -348,7 +392,7 @@ impl<'a> Words<'a> {
     #[inline(always)]
     pub(crate) fn store(self, index: u64, value: u64, ordering: Ordering) {
         #[cfg(test)]
-        super::kill::spend(false);
+        super::kill::before_store(ordering);
         self.word(index).store(value, ordering);
     }
 
@@ -362,19 +406,11 @@ impl<'a> Words<'a> {
     pub(crate) fn store_bytes(self, index: u64, bytes: &[u8]) {
         let words = self.run(index, bytes.len().div_ceil(WORD_BYTES as usize) as u64);
         let (whole, rest) = bytes.as_chunks::<{ WORD_BYTES as usize }>();
-        if !store_long(words, whole) {
-            for (word, bytes) in words.iter().zip(whole) {
-                #[cfg(test)]
-                super::kill::spend(true);
-                word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
-            }
-        }
+        store_payload(words, whole);
         if !rest.is_empty() {
-            #[cfg(test)]
-            super::kill::spend(true);
             let mut last = [0; WORD_BYTES as usize];
             last[..rest.len()].copy_from_slice(rest);
-            words[whole.len()].store(u64::from_le_bytes(last), Ordering::Relaxed);
+            store_payload(&words[whole.len()..], &[last]);
         }
     }
 
@@ -455,8 +491,11 @@ fn out_of_bounds(index: u64, count: u64, words: usize) -> ! {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+    use zerocopy::IntoBytes;
+
+    use super::super::kill;
+    use super::*;
 
     proptest! {
         #[test]
@@ -479,6 +518,48 @@ mod tests {
             memory.words().load_words(index, &mut words);
             let copied: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
             prop_assert_eq!(&copied[..bytes.len()], &bytes[..]);
+        }
+    }
+
+    /// Long payloads and short ones, which are stored by other code, against a copy of bytes.
+    #[test]
+    fn every_length_is_stored_as_a_copy_is_and_nothing_else() {
+        const BYTES_MAX: usize = 4096;
+        let source: Vec<u8> =
+            (0..BYTES_MAX as u64 + 8).map(|at| ((at * 167) >> 3) as u8 | 1).collect();
+        // From a place in the first line on, up to a line behind the last.
+        let memory = Memory::heap(BYTES_MAX as u64 + 3 * 64);
+        let mut words = vec![0; memory.bytes_len() as usize / 8];
+        for length in 0..=BYTES_MAX {
+            for index in 0..8 {
+                // In a line every alignment that words can have; of the source, each in turn.
+                let bytes = &source[(length + length / 8 + index) % 8..][..length];
+                memory.words().0.iter().for_each(|word| word.store(u64::MAX, Ordering::Relaxed));
+                memory.words().store_bytes(index as u64, bytes);
+                let mut expected = vec![0xff; memory.bytes_len() as usize];
+                expected[index * 8..][..length.next_multiple_of(8)].fill(0);
+                expected[index * 8..][..length].copy_from_slice(bytes);
+                memory.words().load_words(0, &mut words);
+                assert!(words.as_bytes() == expected, "{length} bytes at word {index}");
+            }
+        }
+    }
+
+    /// Where a writer dies in a payload of any length, the words before are stored and those behind
+    /// are not.
+    #[test]
+    fn a_writer_dies_between_any_two_words() {
+        for count in [1, 63, 64, 65, 200] {
+            let bytes = vec![7; count * 8 - 3];
+            for stores in 0..=count {
+                let memory = Memory::heap(count as u64 * 8);
+                let store = || memory.words().store_bytes(0, &bytes);
+                let lived = kill::after(stores as u64, store).is_some();
+                assert_eq!(lived, stores == count);
+                let stored = |at: &usize| memory.load(*at as u64, Ordering::Relaxed) != 0;
+                assert_eq!((0..count).take_while(stored).count(), stores);
+                assert_eq!((0..count).filter(stored).count(), stores);
+            }
         }
     }
 

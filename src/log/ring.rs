@@ -102,8 +102,8 @@ impl Ring {
         let place = u64::from(header.first_message);
         lines.store(start + field::PLACE_AND_FLAGS, place, Ordering::Relaxed);
         // Line 1 is the segment's; a ring keeps it zero, so that pages go to disk as they are.
-        lines.clear(start + 64, start + 128);
-        lines.clear(start + 128, clear_to);
+        // Behind it the frames begin.
+        lines.clear(start + LINE_BYTES, clear_to);
         lines.store(start + field::NUMBER, number + 1, Ordering::Release);
     }
 

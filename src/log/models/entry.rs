@@ -3,8 +3,9 @@
 
 use loom::thread;
 
-use super::{Log, explore, publish_tick, take};
+use super::{Log, explore, publish_tick, publish_wide, take};
 use crate::log::reader::Reader;
+use crate::log::ring::BLOCKS_MIN;
 use crate::log::seat::Seat;
 use crate::log::writer::Writer;
 
@@ -14,7 +15,8 @@ fn full() -> (Writer, Reader, Seat) {
     let mut writer = log.writer(None);
     let mut seat = log.seat(0);
     seat.join(0).expect("nothing was reserved yet");
-    for _ in 0..8 {
+    for _ in 0..BLOCKS_MIN {
+        publish_wide(&mut writer, 0).expect("the ring has room");
         publish_tick(&mut writer).expect("the ring has room");
     }
     let mut reader = log.in_place(0, 0);
@@ -24,10 +26,10 @@ fn full() -> (Writer, Reader, Seat) {
 
 /// Publishes into the block that the reader has to leave and, where that works, the next one.
 fn write(writer: &mut Writer) -> &'static str {
-    for count in 0..3 {
-        if let Err(blocked) = publish_tick(writer) {
+    for wrote in ["blocked", "one block"] {
+        if let Err(blocked) = publish_wide(writer, 0) {
             assert_eq!((blocked.slot, blocked.generation), (0, 1));
-            return ["blocked", "", "one block"][count];
+            return wrote;
         }
     }
     "two blocks"

@@ -3,7 +3,7 @@
 
 use loom::thread;
 
-use super::{Log, Outcomes, explore, publish_wide, take};
+use super::{Log, Outcomes, explore, publish_whole, take};
 use crate::log::block::BLOCK_BYTES;
 use crate::log::lane::{Lane, StartAt, Wanted};
 use crate::log::seat::{Counts, Seat};
@@ -15,7 +15,7 @@ const STARTS: [&str; 4] = ["starts at 0", "starts at 1", "starts at 2", "starts 
 fn full(log: &Log) -> Writer {
     let mut writer = log.writer(None);
     for _ in 0..4 {
-        publish_wide(&mut writer, 0).expect("the ring has room");
+        publish_whole(&mut writer, 0).expect("the ring has room");
     }
     writer
 }
@@ -40,7 +40,7 @@ fn join(log: &Log, seat: Seat) -> &'static str {
 /// Publishes up to `count` messages, each of which overwrites a block.
 fn write(seen: &Outcomes, writer: &mut Writer, count: u64) {
     for _ in 0..count {
-        if publish_wide(writer, 0).is_err() {
+        if publish_whole(writer, 0).is_err() {
             return seen.saw("the writer waits");
         }
     }
@@ -75,7 +75,7 @@ fn a_joiner_takes_the_slot_of_a_dead_one() {
         let writing = thread::spawn({
             let seen = seen.clone();
             move || {
-                if let Err(blocked) = publish_wide(&mut writer, 0)
+                if let Err(blocked) = publish_whole(&mut writer, 0)
                     && blocked.generation == 1
                 {
                     writer.gate().reclaim(blocked);
@@ -150,7 +150,7 @@ fn a_lossy_joiner_finds_its_place_while_the_ring_goes_round() {
         let mut writer = full(&log);
         let writing = thread::spawn(move || {
             for _ in 0..4 {
-                publish_wide(&mut writer, 0).expect("nobody gates");
+                publish_whole(&mut writer, 0).expect("nobody gates");
             }
         });
         let mut lane = Lane::lossy(log.ring.clone(), &log.pages, Wanted::as_held(StartAt::Live))

@@ -157,13 +157,35 @@ fn publish_tick(writer: &mut Writer) -> Result<u64, Blocked> {
     writer.try_publish(offset, &[content(offset)])
 }
 
-/// Publishes a message of two lines, which is a whole block. At the start of the second line is
-/// what looks like the frame of message `decoy`.
-fn publish_wide(writer: &mut Writer, decoy: u64) -> Result<u64, Blocked> {
+/// What looks like the commit word of message `offset`.
+fn decoy(offset: u64) -> u64 {
+    CommitWord::new(offset, 8, Kind::Message, 0).0
+}
+
+/// Publishes a message of two lines, so no other one of them goes into its block. The second line
+/// looks like the frame of message `next`.
+fn publish_wide(writer: &mut Writer, next: u64) -> Result<u64, Blocked> {
     let offset = writer.offset();
     let mut payload = [content(offset); 7];
-    payload[6] = CommitWord::new(decoy, 8, Kind::Message, 0).0;
+    payload[6] = decoy(next);
     writer.try_publish(offset, &payload)
+}
+
+/// Publishes a message of three lines, which is a whole block. The second and the third one look
+/// like the frames of messages `next` and `next + 1`.
+fn publish_whole(writer: &mut Writer, next: u64) -> Result<u64, Blocked> {
+    let offset = writer.offset();
+    let mut payload = [content(offset); 22];
+    (payload[6], payload[14]) = (decoy(next), decoy(next + 1));
+    writer.try_publish(offset, &payload)
+}
+
+/// Fills the ring's first lap, so that in the second, of two messages a block, each line behind a
+/// block's first one looks like the frame that would be due there.
+fn fill_with_decoys(writer: &mut Writer) {
+    for block in 0..BLOCKS_MIN {
+        publish_whole(writer, 2 * block + 5).expect("nobody gates");
+    }
 }
 
 /// Reads the next message as a subscriber does, whose short way is for plain messages inside a
@@ -195,7 +217,7 @@ fn check(message: &RawMessage<'_>) -> (u64, usize) {
     assert_eq!(message.timestamp_ns, offset);
     for (at, word) in message.payload.chunks(8).enumerate() {
         let word = u64::from_le_bytes(word.try_into().expect("payloads are words"));
-        assert!(word == content(offset) || at == 6, "torn or foreign: {message:?}");
+        assert!(word == content(offset) || [6, 14].contains(&at), "torn or foreign: {message:?}");
     }
     (offset, message.payload.len())
 }

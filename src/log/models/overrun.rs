@@ -7,14 +7,16 @@ use super::{Log, Outcomes, explore, publish_tick, publish_wide, take};
 use crate::log::block::is_edge;
 use crate::log::copy::Stall;
 use crate::log::reader::Reader;
+use crate::log::ring::BLOCKS_MIN;
 use crate::log::walk;
 use crate::log::writer::Writer;
 
 /// A full ring of two messages a block.
 fn full(log: &Log) -> Writer {
     let mut writer = log.writer(None);
-    for _ in 0..8 {
+    for _ in 0..BLOCKS_MIN {
         publish_tick(&mut writer).expect("the ring has room");
+        publish_wide(&mut writer, 0).expect("the ring has room");
     }
     writer
 }

@@ -3,13 +3,16 @@
 //! repeated or torn.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use loom::thread;
 
-use super::{LOG_ID, Log, Outcomes, PREEMPTIONS, content, kill, publish_tick, publish_wide, take};
-use crate::log::block::block_start;
-use crate::log::frame::{CommitWord, Kind};
+use super::{
+    LOG_ID, Log, Outcomes, PREEMPTIONS, content, decoy, fill_with_decoys, kill, publish_tick,
+    publish_wide, take,
+};
+use crate::log::block::{BLOCK_HEADER_BYTES, block_start};
+use crate::log::frame::{CommitWord, LINE_BYTES};
 use crate::log::gate::Blocked;
 use crate::log::reader::Reader;
 use crate::log::takeover;
@@ -18,7 +21,7 @@ use crate::log::writer::Writer;
 use crate::sync::Ordering;
 
 /// Messages that are there before the life that ends.
-const BEFORE: u64 = 5;
+const BEFORE: u64 = 6;
 
 /// What the reader finds while the writers come and go; the first message is always there.
 const READS: [&str; 2] = ["reads one", "reads two"];
@@ -28,32 +31,32 @@ type Publish = fn(&mut Writer) -> Result<u64, Blocked>;
 /// A message of three fragments when it starts in the middle of a block.
 fn publish_train(writer: &mut Writer) -> Result<u64, Blocked> {
     let offset = writer.offset();
-    writer.try_publish(offset, &[content(offset); 25])
+    writer.try_publish(offset, &[content(offset); 28])
 }
 
-/// A whole block, with a decoy that looks like the message after the one that takes its place.
-fn publish_block(writer: &mut Writer) -> Result<u64, Blocked> {
+/// Two lines, with a decoy that looks like the message after the one that takes its place.
+fn publish_two_lines(writer: &mut Writer) -> Result<u64, Blocked> {
     let offset = writer.offset();
     publish_wide(writer, offset + 1)
 }
 
-/// A claim of a whole block with the same decoy, which its holder forgets; then a message in its
-/// place.
+/// A claim of two lines with the same decoy, which its holder forgets; then a message in its place,
+/// behind whose commit the block's last line is zeroed.
 fn publish_after_claim(writer: &mut Writer) -> Result<u64, Blocked> {
     writer.try_claim(56)?;
-    let decoy = CommitWord::new(writer.offset() + 1, 8, Kind::Message, 0);
-    writer.put(48, &decoy.0.to_le_bytes());
+    writer.put(48, &decoy(writer.offset() + 1).to_le_bytes());
     publish_tick(writer)
 }
 
-/// A log in its second lap, with one message in the newest block, and its writer.
+/// A log in its second lap, with two messages and room for a third one in the newest block, and its
+/// writer.
 fn begun() -> (Log, Writer) {
     let log = Log::new();
     let mut writer = log.writer(None);
-    for block in 0..4 {
-        publish_wide(&mut writer, 2 * block + 5).expect("nobody gates");
+    fill_with_decoys(&mut writer);
+    for _ in 0..2 {
+        publish_tick(&mut writer).expect("nobody gates");
     }
-    publish_tick(&mut writer).expect("nobody gates");
     (log, writer)
 }
 
@@ -64,21 +67,36 @@ fn take_over(log: &Log) -> Writer {
     writer
 }
 
-/// The life that ends after `first` stores, the takeover that ends after `second`, and the one
-/// that goes on. Returns whether the message was published, and whether the takeover was done.
-fn lives(log: &Log, mut writer: Writer, publish: Publish, first: u64, second: u64) -> [bool; 2] {
-    let published = kill::after(first, || publish(&mut writer).expect("nobody gates")).is_some();
+/// What dies where, and whether it is committed by then.
+#[derive(Debug, Clone, Copy)]
+struct Deaths {
+    publish: Publish,
+    /// Stores of the life that publishes.
+    first: u64,
+    is_committed: bool,
+    /// Stores of the takeover.
+    second: u64,
+}
+
+/// The life that ends, the takeover that ends, and the one that goes on. Returns whether all was
+/// done that was to end.
+fn lives(log: &Log, mut writer: Writer, deaths: Deaths) -> [bool; 2] {
+    let Deaths { publish, first, is_committed, second } = deaths;
+    let lived = kill::after(first, || publish(&mut writer).expect("nobody gates")).is_some();
     drop(writer);
     let taken_over = kill::after(second, || take_over(log)).is_some();
     let mut writer = take_over(log);
-    let next = writer.offset();
-    assert!(next == BEFORE + 1 || (next == BEFORE && !published));
-    // The claim stands where lines were cleared ahead already, so only undoing it clears them.
-    publish_after_claim(&mut writer).expect("nobody gates");
+    assert_eq!(writer.offset(), BEFORE + u64::from(is_committed), "the commit decides");
+    // Behind the first message is what the dead left, and nothing clears that any more. The claim
+    // stands where lines were cleared ahead already, so only undoing it clears them.
     let mut witness = Follower::new(log);
-    while witness.poll() {}
+    for publish in [publish_tick, publish_after_claim] {
+        publish(&mut writer).expect("nobody gates");
+        while witness.poll() {}
+        assert_eq!(witness.next, writer.offset(), "what was published is there, and no more");
+    }
     publish_tick(&mut writer).expect("nobody gates");
-    [published, taken_over]
+    [lived, taken_over]
 }
 
 /// Holds what headers say against what the blocks hold, once all is written.
@@ -116,7 +134,8 @@ struct Follower {
 
 impl Follower {
     fn new(log: &Log) -> Follower {
-        let reader = log.in_place(log.ring.bytes_len(), BEFORE - 1);
+        let position = log.ring.bytes_len() + BLOCK_HEADER_BYTES + LINE_BYTES;
+        let reader = log.in_place(position, BEFORE - 1);
         Follower { reader, next: BEFORE - 1, length: 0 }
     }
 
@@ -134,14 +153,11 @@ impl Follower {
         true
     }
 
-    /// Reads the rest. `length` is that of what the killed writer was publishing. Returns whether
-    /// that came.
-    fn finish(&mut self, published: bool, length: usize) -> bool {
+    /// Reads the rest. `length` is that of what the killed writer was publishing.
+    fn finish(&mut self, is_committed: bool, length: usize) {
         while self.poll() {}
-        let came = self.length == length && (length != 8 || self.next == BEFORE + 3);
-        assert!(came || !published, "a published message is lost");
-        assert_eq!(self.next, BEFORE + 2 + u64::from(came));
-        came
+        assert_eq!(self.length, if is_committed { length } else { 8 }, "the commit decides");
+        assert_eq!(self.next, BEFORE + 3 + u64::from(is_committed));
     }
 }
 
@@ -149,8 +165,20 @@ impl Follower {
 /// of them the takeover that follows, while a reader looks twice.
 fn kill_everywhere(preemptions: usize, publish: Publish, length: usize) {
     let seen = Outcomes::of(&[&["lost", "published"], &READS[..]].concat());
+    let commit = Arc::new(AtomicU64::new(0));
+    loom::model({
+        let commit = commit.clone();
+        move || {
+            let (_log, mut writer) = begun();
+            let stores = kill::stores(|| _ = publish(&mut writer).expect("nobody gates"));
+            commit.store(stores.commit, Relaxed);
+        }
+    });
+    let commit = commit.load(Relaxed);
     let (mut first, mut second) = (0, 0);
     loop {
+        let is_committed = first > commit;
+        let deaths = Deaths { publish, first, is_committed, second };
         let survived = Arc::new([const { AtomicBool::new(false) }; 2]);
         seen.explore(preemptions, {
             let survived = survived.clone();
@@ -159,39 +187,38 @@ fn kill_everywhere(preemptions: usize, publish: Publish, length: usize) {
                 let mut follower = Follower::new(&log);
                 let dying = thread::spawn({
                     let log = log.clone();
-                    move || lives(&log, writer, publish, first, second)
+                    move || lives(&log, writer, deaths)
                 });
                 let count = (0..2).filter(|_| follower.poll()).count();
                 seen.saw(READS[count - 1]);
-                let [published, taken_over] = dying.join().expect("only killed threads panic");
-                survived[0].store(published, Relaxed);
+                let [lived, taken_over] = dying.join().expect("only killed threads panic");
+                survived[0].store(lived, Relaxed);
                 survived[1].store(taken_over, Relaxed);
-                let came = follower.finish(published, length);
-                assert_eq!(came, published, "the commit is a publish's last store");
+                follower.finish(is_committed, length);
                 check_blocks(&log);
-                seen.saw(if came { "published" } else { "lost" });
+                seen.saw(if is_committed { "published" } else { "lost" });
             }
         });
-        let [published, taken_over] = [0, 1].map(|life| survived[life].load(Relaxed));
-        (first, second) = match (published, taken_over) {
+        let [lived, taken_over] = [0, 1].map(|life| survived[life].load(Relaxed));
+        (first, second) = match (lived, taken_over) {
             (_, false) => (first, second + 1),
             (false, true) => (first + 1, 0),
             (true, true) => break,
         };
     }
-    println!("{first} stores, then {second}");
+    println!("{first} stores, {commit} before the commit, then {second}");
     seen.check();
 }
 
 #[test]
 fn a_train_is_cut() {
     // A death is a preemption too, and here there are many.
-    kill_everywhere(PREEMPTIONS - 1, publish_train, 200);
+    kill_everywhere(PREEMPTIONS - 1, publish_train, 224);
 }
 
 #[test]
-fn a_block_is_cut() {
-    kill_everywhere(PREEMPTIONS, publish_block, 56);
+fn two_lines_are_cut() {
+    kill_everywhere(PREEMPTIONS, publish_two_lines, 56);
 }
 
 #[test]

@@ -50,7 +50,8 @@ fn act(writer: &mut Writer, act: Act) {
     }
 }
 
-/// What a reader sees of a completed act; of a batch the first `count` messages.
+/// What a reader sees of a committed act; of a batch the first `count` messages, which went into
+/// one block.
 fn seen(act: Act, offset: u64, count: u64) -> Vec<Seen> {
     match act {
         Act::Publish(length) | Act::Claim(length) => vec![message(offset, length)],
@@ -81,7 +82,9 @@ fn die_everywhere(ring_bytes: u64, room: u64, what: Act, deaths: &[u64]) {
     let snapshot = log.snapshot();
     let start = log.earliest(None);
     let mut writer = log.writer();
-    let points = kill::points(|| act(&mut writer, what));
+    let stores = kill::stores(|| act(&mut writer, what));
+    let whole = writer.offset() - offset;
+    let points = stores.points();
     let complete = *points.last().expect("there are stores");
     for point in points {
         log.restore(&snapshot);
@@ -94,17 +97,20 @@ fn die_everywhere(ring_bytes: u64, room: u64, what: Act, deaths: &[u64]) {
         let lived = kill::after(point, || act(&mut writer, what)).is_some();
         assert_eq!(lived, point == complete);
         drop(writer);
+        // All of it or nothing: who died behind the commit, zeroing lines ahead, has published.
+        let is_there = point > stores.commit;
+        let mut expected = if is_there { seen(what, offset, whole) } else { Vec::new() };
         // The readers look at what the dead left, too.
         let mut views: Vec<_> =
             middle.iter_mut().map(|reader| drain(reader).expect("sound")).collect();
+        for view in &views {
+            assert_eq!(*view, expected, "{what:?} with {room} left, killed at {point}");
+        }
         for stores in deaths {
             kill::after(*stores, || log.writer());
         }
         let mut writer = log.writer();
-        let count = writer.offset() - offset;
-        // All of it or nothing: who died behind the commit, zeroing lines ahead, has published.
-        let is_there = lived || count > 0 || views.iter().any(|view| !view.is_empty());
-        let mut expected = if is_there { seen(what, offset, count) } else { Vec::new() };
+        assert_eq!(writer.offset(), offset + if is_there { whole } else { 0 });
         log.assert_cleared(log.tail().resume.position);
         assert!(!log.tail().train_open);
         for length in [40, 0, 700, 48] {
@@ -197,7 +203,7 @@ fn successors_that_die_anywhere_change_nothing() {
         assert!(is_cut(high));
         assert_eq!(log.newest() + 1, entered);
         let cut = log.snapshot();
-        let points = kill::points(|| drop(log.writer()));
+        let points = kill::stores(|| drop(log.writer())).points();
         let result = log.tail();
         let mut ring = log.snapshot();
         for point in points {
@@ -247,9 +253,9 @@ fn an_abort_waits_for_the_subscriber_in_its_block() {
     let length = FRAME_PAYLOAD_BYTES_MAX + 1;
     let points = {
         let snapshot = log.snapshot();
-        let points = kill::points(|| assert_eq!(publish(&mut writer, length), 4));
+        let stores = kill::stores(|| assert_eq!(publish(&mut writer, length), 4));
         log.restore(&snapshot);
-        points
+        stores.points()
     };
     let mut cut = false;
     for point in points.into_iter().take(20) {

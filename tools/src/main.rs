@@ -22,15 +22,13 @@ mod table;
 mod time;
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tickcast::{FileError, JournalError, RemoveError, TopicError};
 use tickcast_harness as harness;
 use tickcast_harness::benchmarks::Benchmark;
-use tickcast_harness::deliver::deliver;
+use tickcast_harness::deliver::measure;
 use tickcast_harness::far_side::{self, FAR_SIDE_COMMAND};
 use tickcast_peers::CATALOGUE;
 
@@ -125,51 +123,44 @@ enum Journal {
 #[derive(Subcommand)]
 enum Bench {
     /// Measure round trips between two cores
-    #[command(after_help = "Example:\n  tickcast bench latency --seconds 30 --json latency.json")]
+    #[command(
+        mut_args(|arg| Benchmark::Latency.takes().show(arg)),
+        after_help = "Example:\n  tickcast bench latency --seconds 30 --json latency.json"
+    )]
     Latency(harness::Options),
     /// Measure streams of messages from one core to another
-    #[command(after_help = "Example:\n  tickcast bench throughput --json throughput.json")]
+    #[command(
+        mut_args(|arg| Benchmark::Throughput.takes().show(arg)),
+        after_help = "Example:\n  tickcast bench throughput --json throughput.json"
+    )]
     Throughput(harness::Options),
     /// Measure what further subscribers cost the publisher
-    #[command(after_help = "Example:\n  tickcast bench fanout --json fanout.json")]
+    #[command(
+        mut_args(|arg| Benchmark::Fanout.takes().show(arg)),
+        after_help = "Example:\n  tickcast bench fanout --json fanout.json"
+    )]
     Fanout(harness::Options),
     /// Measure datagrams over loopback, what feeds from the network are set against
-    #[command(after_help = "Example:\n  tickcast bench udp --payload 112")]
+    #[command(
+        mut_args(|arg| Benchmark::Udp.takes().show(arg)),
+        after_help = "Example:\n  tickcast bench udp --payload 112"
+    )]
     Udp(harness::Options),
-    /// Measure all of latency, throughput, fanout and udp in one run
+    /// Measure all of these, one after the other
     #[command(after_help = "Example:\n  tickcast bench all --seconds 60 --report all.html")]
     All(harness::Options),
     /// Measure journaling beside bare writes to the same disk
-    #[command(after_help = "Example:\n  tickcast bench journal --dir /var/tmp --json journal.json")]
-    Journal(DiskBenchOptions),
-    /// Measure replays beside bare reads from the same disk
-    #[command(after_help = "Example:\n  tickcast bench replay --dir /var/tmp --json replay.json")]
-    Replay(DiskBenchOptions),
-}
-
-#[derive(clap::Args)]
-struct DiskBenchOptions {
-    /// How long to measure
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 10,
-        value_parser = clap::value_parser!(u64).range(1..)
+    #[command(
+        mut_args(|arg| bench::JOURNAL.show(arg)),
+        after_help = "Example:\n  tickcast bench journal --dir /var/tmp --json journal.json"
     )]
-    seconds: u64,
-    /// Write every block to this file, too
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Make a directory for files in this one, and remove it afterwards
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    dir: PathBuf,
-}
-
-impl DiskBenchOptions {
-    fn split(self) -> (bench::Options, PathBuf) {
-        let Self { seconds, json, dir } = self;
-        (bench::Options { duration: Duration::from_secs(seconds), json }, dir)
-    }
+    Journal(harness::Options),
+    /// Measure replays beside bare reads from the same disk
+    #[command(
+        mut_args(|arg| bench::REPLAY.show(arg)),
+        after_help = "Example:\n  tickcast bench replay --dir /var/tmp --json replay.json"
+    )]
+    Replay(harness::Options),
 }
 
 fn main() -> ExitCode {
@@ -200,25 +191,28 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Journal(Journal::Prune(options)) => journal::prune::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::DemoSubscriber(options) => demo::run_subscriber(&options),
-        Command::Bench(Bench::Latency(options)) => measure(Benchmark::Latency, &options),
-        Command::Bench(Bench::Throughput(options)) => measure(Benchmark::Throughput, &options),
-        Command::Bench(Bench::Fanout(options)) => measure(Benchmark::Fanout, &options),
-        Command::Bench(Bench::Udp(options)) => measure(Benchmark::Udp, &options),
-        Command::Bench(Bench::All(options)) => measure(Benchmark::All, &options),
-        Command::Bench(Bench::Journal(options)) => {
-            let (options, dir) = options.split();
-            bench::journal(&options, &dir)
-        }
-        Command::Bench(Bench::Replay(options)) => {
-            let (options, dir) = options.split();
-            bench::replay(&options, &dir)
-        }
+        Command::Bench(bench) => run_bench(&bench),
         Command::BenchFarSide { spec } => far_side::play(&spec, CATALOGUE),
     }
 }
 
-fn measure(benchmark: Benchmark, options: &harness::Options) -> anyhow::Result<()> {
-    deliver(&benchmark.run(options, CATALOGUE)?, options)
+fn run_bench(bench: &Bench) -> anyhow::Result<()> {
+    let (benchmark, options) = match bench {
+        Bench::Latency(options) => (Benchmark::Latency, options),
+        Bench::Throughput(options) => (Benchmark::Throughput, options),
+        Bench::Fanout(options) => (Benchmark::Fanout, options),
+        Bench::Udp(options) => (Benchmark::Udp, options),
+        Bench::All(options) => {
+            return measure(&Benchmark::All.takes(), options, || bench::all(options));
+        }
+        Bench::Journal(options) => {
+            return measure(&bench::JOURNAL, options, || bench::journal(options));
+        }
+        Bench::Replay(options) => {
+            return measure(&bench::REPLAY, options, || bench::replay(options));
+        }
+    };
+    measure(&benchmark.takes(), options, || benchmark.run(options, CATALOGUE))
 }
 
 /// Shows the library's warnings on standard error; `RUST_LOG` asks for more or for less.
@@ -243,7 +237,8 @@ fn is_wrong_usage(error: &anyhow::Error) -> bool {
         |error: &RemoveError| matches!(error, RemoveError::File(error) if is_bad_name(error));
     let is_bad_journal =
         |error: &JournalError| matches!(error, JournalError::BadSegmentBytes { .. });
-    error.downcast_ref().is_some_and(is_bad_name)
+    error.is::<harness::Misused>()
+        || error.downcast_ref().is_some_and(is_bad_name)
         || error.downcast_ref().is_some_and(is_bad_journal)
         || error.downcast_ref().is_some_and(is_bad_setting)
         || error.downcast_ref().is_some_and(is_bad_bus)

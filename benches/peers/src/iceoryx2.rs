@@ -3,9 +3,11 @@
 //! The settings of its authors' benchmark (benchmarks/publish-subscribe in its repository): no
 //! history, one publisher, one subscriber, and a sample that is loaned before it is needed. Loaning
 //! when it is needed was slower, and so was `send_copy`. The `ipc` service, between threads as
-//! well: there, `local` and both thread-safe ones were slower. The benchmark's buffer of one sample
-//! that is overwritten is faster in round trips, but loses messages as soon as two are under way:
-//! the buffer here holds as many as everybody's, and what does not fit is sent again. In streams
+//! well: there, `local` and both thread-safe ones were slower.
+//!
+//! The benchmark's buffer of one sample that is overwritten is faster in round trips, but loses
+//! messages as soon as two are under way: so that is a contender of its own, in round trips alone.
+//! The buffer of the other holds 2 MiB of payloads, and what does not fit is sent again. In streams
 //! the size of the buffer made no difference.
 //!
 //! What is sent before the subscriber has connected is lost without a word, so the receiver tells
@@ -34,8 +36,14 @@ use tickcast_harness::transport::{Link, Place, Receiver, Run, Sender, Transport}
 
 const SHARED_MEMORY: &str = "/dev/shm";
 
-/// The publish-subscribe service.
-pub struct Iceoryx2;
+/// The publish-subscribe service, which overwrites what was not read yet, or loses nothing.
+pub struct PubSub<const OVERFLOWS: bool>;
+
+/// The publish-subscribe service that loses nothing.
+pub type Iceoryx2 = PubSub<false>;
+
+/// The publish-subscribe service with a buffer of one sample that is overwritten.
+pub type Iceoryx2Overflow = PubSub<true>;
 
 /// A publisher.
 pub struct SamplePublisher<const W: usize> {
@@ -55,10 +63,15 @@ pub struct SampleSubscriber<const W: usize> {
 
 type Loan<const W: usize> = SampleMutUninit<ipc::Service, MaybeUninit<Words<W>>, ()>;
 
-impl Transport for Iceoryx2 {
-    const NAME: &'static str = "iceoryx2";
-    const HOW: &'static str = "ipc service, samples loaned ahead; back-pressure, not overflow";
+impl<const OVERFLOWS: bool> Transport for PubSub<OVERFLOWS> {
+    const NAME: &'static str = if OVERFLOWS { "iceoryx2 overflow" } else { "iceoryx2" };
+    const HOW: &'static str = if OVERFLOWS {
+        "as iceoryx2, but a buffer of one that is overwritten: loses messages, so no streams"
+    } else {
+        "ipc service, samples loaned ahead; back-pressure, not overflow"
+    };
     const PLACES: &'static [Place] = &[Place::InProcess, Place::Ipc];
+    const STREAMS: bool = !OVERFLOWS;
 
     type Sender<const W: usize> = SamplePublisher<W>;
     type Receiver<const W: usize> = SampleSubscriber<W>;
@@ -70,7 +83,7 @@ impl Transport for Iceoryx2 {
     }
 
     fn sender<const W: usize>(link: &Link<'_>) -> Result<SamplePublisher<W>> {
-        let publisher = open::<W>(link)?
+        let publisher = open::<W>(link, OVERFLOWS)?
             .publisher_builder()
             .max_loaned_samples(1)
             .backpressure_strategy(BackpressureStrategy::DiscardData)
@@ -80,7 +93,7 @@ impl Transport for Iceoryx2 {
     }
 
     fn receiver<const W: usize>(link: &Link<'_>) -> Result<SampleSubscriber<W>> {
-        let service = open::<W>(link)?;
+        let service = open::<W>(link, OVERFLOWS)?;
         let subscriber = service.subscriber_builder().create();
         let subscriber = subscriber.context("cannot make a subscriber")?;
         let is_connected = is_connected(link)?;
@@ -101,7 +114,10 @@ fn prefix(run: &Run) -> Result<String> {
 }
 
 /// The service of a link, in a place of its own: nothing of the user's is seen or touched.
-fn open<const W: usize>(link: &Link<'_>) -> Result<PortFactory<ipc::Service, Words<W>, ()>> {
+fn open<const W: usize>(
+    link: &Link<'_>,
+    overflows: bool,
+) -> Result<PortFactory<ipc::Service, Words<W>, ()>> {
     set_log_level(LogLevel::Fatal);
     let mut config = Config::default();
     config.global.prefix = FileName::new(prefix(link.run)?.as_bytes())?;
@@ -119,9 +135,9 @@ fn open<const W: usize>(link: &Link<'_>) -> Result<PortFactory<ipc::Service, Wor
         .max_subscribers(1)
         .max_nodes(2)
         .history_size(0)
-        .subscriber_max_buffer_size(link.capacity())
+        .subscriber_max_buffer_size(if overflows { 1 } else { link.slots() })
         .subscriber_max_borrowed_samples(1)
-        .enable_safe_overflow(false)
+        .enable_safe_overflow(overflows)
         .open_or_create()
         .with_context(|| format!("cannot open the service {}", link.name))
 }

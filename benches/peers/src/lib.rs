@@ -7,12 +7,14 @@
 //!    that is documented, and what was tried and found slower. Ends that cannot leave their process
 //!    go through [`Link::leave`] and [`Link::take`]; what both processes need is made by
 //!    [`Transport::create`] in the directory of the run. Nothing may be lost: where the peer would
-//!    drop a message, the adapter says that there is no room. Nothing may stay behind.
+//!    drop a message, the adapter says that there is no room, or declares that it carries no
+//!    [`STREAMS`]. Nothing may stay behind.
 //! 2. Add it to [`CATALOGUE`] and to the test `ends`.
 //! 3. If not every machine can build it, put it behind a feature that is off by default, say in
 //!    [`LEFT_OUT`] how to get it, and have the script `run` make ready what it needs.
 //!
 //! [`Transport`]: tickcast_harness::transport::Transport
+//! [`STREAMS`]: tickcast_harness::transport::Transport::STREAMS
 //! [`Transport::create`]: tickcast_harness::transport::Transport::create
 //! [`Link::leave`]: tickcast_harness::transport::Link::leave
 //! [`Link::take`]: tickcast_harness::transport::Link::take
@@ -21,6 +23,7 @@
 #[cfg(feature = "aeron")]
 pub mod aeron;
 pub mod crossbeam_channel;
+mod datagrams;
 pub mod disruptor;
 #[cfg(feature = "iceoryx2")]
 pub mod iceoryx2;
@@ -44,8 +47,12 @@ pub const CATALOGUE: &[Entry] = &[
     Entry::of::<aeron::Aeron>(),
     #[cfg(feature = "aeron")]
     Entry::of::<aeron::AeronOffer>(),
+    #[cfg(feature = "aeron")]
+    Entry::of::<aeron::AeronSpinning>(),
     #[cfg(feature = "iceoryx2")]
     Entry::of::<iceoryx2::Iceoryx2>(),
+    #[cfg(feature = "iceoryx2")]
+    Entry::of::<iceoryx2::Iceoryx2Overflow>(),
     Entry::of::<unix_datagram::UnixDatagrams>(),
     Entry::of::<pipe::Pipe>(),
     Entry::of::<udp_loopback::UdpLoopback>(),

@@ -7,10 +7,10 @@ use anyhow::{Context, Result};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tickcast_harness::Options;
 use tickcast_harness::benchmarks::Benchmark;
-use tickcast_harness::deliver::deliver;
+use tickcast_harness::deliver::measure;
 use tickcast_harness::far_side::{self, FAR_SIDE_COMMAND};
 #[cfg(feature = "aeron")]
-use tickcast_peers::aeron::{DRIVER_COMMAND, driver};
+use tickcast_peers::aeron::{DRIVER_COMMAND, Setting, driver};
 use tickcast_peers::{CATALOGUE, LEFT_OUT};
 
 /// The payloads that are compared unless others are asked for.
@@ -40,7 +40,7 @@ enum Command {
     /// Play Aeron's media driver
     #[cfg(feature = "aeron")]
     #[command(name = DRIVER_COMMAND, hide = true)]
-    AeronDriver { directory: std::path::PathBuf },
+    AeronDriver(Setting),
 }
 
 fn main() -> ExitCode {
@@ -57,7 +57,10 @@ fn main() -> ExitCode {
 /// The command line, on which all peers and payloads are meant unless it says otherwise.
 fn parse() -> Result<Cli> {
     let command = Cli::command()
-        .mut_arg("payload", |payload| payload.default_values(PAYLOADS))
+        .mut_args(|arg| Benchmark::Compare.takes().show(arg))
+        .mut_arg("payload", |payload| {
+            payload.help("16, 48, 112, 256, 1KiB, 4KiB, 16KiB").default_values(PAYLOADS)
+        })
         .mut_arg("peers", |peers| peers.default_value("all"));
     Cli::from_arg_matches(&command.get_matches()).context("cannot read the command line")
 }
@@ -68,11 +71,12 @@ fn run(cli: Cli) -> Result<()> {
             for (name, how_to_get_it) in LEFT_OUT {
                 writeln!(io::stdout(), "{name} is left out: {how_to_get_it}")?;
             }
-            deliver(&Benchmark::Compare.run(&cli.options, CATALOGUE)?, &cli.options)
+            let run = || Benchmark::Compare.run(&cli.options, CATALOGUE);
+            measure(&Benchmark::Compare.takes(), &cli.options, run)
         }
         Some(Command::FarSide { spec }) => far_side::play(&spec, CATALOGUE),
         #[cfg(feature = "aeron")]
-        Some(Command::AeronDriver { directory }) => driver::play(&directory),
+        Some(Command::AeronDriver(setting)) => driver::play(&setting),
     }
 }
 

@@ -1,10 +1,11 @@
 //! A named pipe, as shells use them, between two processes that poll it.
 //!
-//! Non-blocking, as large as an unprivileged user may make it (`F_SETPIPE_SZ`, see pipe(7)): 1 MiB.
-//! A write hands over as many messages as there are, and a read takes as many as have come. Writes
-//! of up to 4 KiB are all or nothing; larger ones go on where they stopped. Waiting in the kernel
-//! was slower by the time it takes to wake up. `vmsplice` only saves the copy of what is not
-//! written again, and these messages are.
+//! Non-blocking, as large as everybody's ring where that is allowed, or else as an unprivileged
+//! user may make it: half of that (`F_SETPIPE_SZ`, see pipe(7)). A write hands over as many
+//! messages as there are, and a read takes as many as have come. Writes of up to 4 KiB are all or
+//! nothing; larger ones go on where they stopped. Waiting in the kernel was slower by the time it
+//! takes to wake up. `vmsplice` only saves the copy of what is not written again, and these
+//! messages are.
 use std::any::Any;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -16,13 +17,13 @@ use rustix::fs::{CWD, Mode, OFlags, mkfifoat};
 use rustix::pipe::fcntl_setpipe_size;
 use tickcast_harness::message::Words;
 use tickcast_harness::spin::{PAUSING, spin_until};
-use tickcast_harness::transport::{Link, Place, Receiver, Sender, Transport};
+use tickcast_harness::transport::{Link, Place, RING_BYTES, Receiver, Sender, Transport};
 use zerocopy::IntoBytes;
 
 use crate::nonblocking::unless_it_would_wait;
 
 /// What an unprivileged user may ask for.
-const PIPE_BYTES: usize = 1 << 20;
+const UNPRIVILEGED_BYTES: usize = 1 << 20;
 /// What a read asks for.
 const READ_BYTES: usize = 64 << 10;
 
@@ -50,7 +51,8 @@ pub struct PipeReceiver<const W: usize> {
 
 impl Transport for Pipe {
     const NAME: &'static str = "pipe";
-    const HOW: &'static str = "named pipe of 1 MiB, non-blocking; many messages to a system call";
+    const HOW: &'static str =
+        "named pipe of 1 or 2 MiB, non-blocking; many messages to a system call";
     const PLACES: &'static [Place] = &[Place::Ipc];
 
     type Sender<const W: usize> = PipeSender;
@@ -69,7 +71,8 @@ impl Transport for Pipe {
 
     fn receiver<const W: usize>(link: &Link<'_>) -> Result<PipeReceiver<W>> {
         let pipe = open(&link.path("pipe"), OpenOptions::new().read(true))?;
-        fcntl_setpipe_size(&pipe, PIPE_BYTES)
+        fcntl_setpipe_size(&pipe, RING_BYTES)
+            .or_else(|_| fcntl_setpipe_size(&pipe, UNPRIVILEGED_BYTES))
             .context("cannot make a pipe of 1 MiB; see /proc/sys/fs/pipe-max-size")?;
         let read = vec![[0; W]; READ_BYTES.div_ceil(W * size_of::<u64>())];
         Ok(PipeReceiver { pipe, read, filled: 0, taken: 0 })

@@ -1,11 +1,12 @@
 //! Datagrams through a Unix socket, which keep the bounds of messages and are never lost: see
 //! unix(7).
 //!
-//! Non-blocking ends that poll, connected, with a large send buffer; how many datagrams can wait is
-//! the system's `net.unix.max_dgram_qlen`. One system call sends a message and one receives it.
-//! Waiting in the kernel was slower by the time it takes to wake up. Stream sockets were a little
-//! faster in round trips, but know no messages: the pipe stands for what knows none. Several
-//! datagrams to a call (`sendmmsg`) are not to be had without `unsafe`.
+//! Non-blocking ends that poll, connected, with a large send buffer. How many datagrams can wait is
+//! the system's `net.unix.max_dgram_qlen` and one more, 11 unless somebody changed it: no more than
+//! that of the bytes that others have. One system call sends a message, or a batch of them, and one
+//! receives a message. Waiting in the kernel was slower by the time it takes to wake up. Stream
+//! sockets were a little faster in round trips, but know no messages: the pipe stands for what
+//! knows none.
 use std::any::Any;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -13,9 +14,11 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use tickcast_harness::message::Words;
+use tickcast_harness::spin::{PAUSING, spin_until};
 use tickcast_harness::transport::{Link, Place, RING_BYTES, Receiver, Sender, Transport};
 use zerocopy::IntoBytes;
 
+use crate::datagrams::send_some;
 use crate::nonblocking::unless_it_would_wait;
 
 /// The socket.
@@ -29,15 +32,19 @@ pub struct DatagramSender {
 }
 
 /// Its receiving end.
-pub struct DatagramReceiver(UnixDatagram);
+pub struct DatagramReceiver<const W: usize> {
+    socket: UnixDatagram,
+    /// What came last.
+    message: Words<W>,
+}
 
 impl Transport for UnixDatagrams {
     const NAME: &'static str = "unix datagram";
-    const HOW: &'static str = "connected, non-blocking, polled; one system call a message";
+    const HOW: &'static str = "connected, non-blocking, polled; sendmmsg for batches; few can wait";
     const PLACES: &'static [Place] = &[Place::Ipc];
 
     type Sender<const W: usize> = DatagramSender;
-    type Receiver<const W: usize> = DatagramReceiver;
+    type Receiver<const W: usize> = DatagramReceiver<W>;
 
     fn create<const W: usize>(_: &Link<'_>) -> Result<Box<dyn Any>> {
         Ok(Box::new(()))
@@ -51,12 +58,12 @@ impl Transport for UnixDatagrams {
         Ok(DatagramSender { path: link.path("socket"), socket, is_connected: false })
     }
 
-    fn receiver<const W: usize>(link: &Link<'_>) -> Result<DatagramReceiver> {
+    fn receiver<const W: usize>(link: &Link<'_>) -> Result<DatagramReceiver<W>> {
         let path = link.path("socket");
         let bound = UnixDatagram::bind(&path);
         let socket = bound.with_context(|| format!("cannot make {}", path.display()))?;
         socket.set_nonblocking(true)?;
-        Ok(DatagramReceiver(socket))
+        Ok(DatagramReceiver { socket, message: [0; W] })
     }
 }
 
@@ -80,19 +87,30 @@ impl<const W: usize> Sender<W> for DatagramSender {
         let sent = unless_it_would_wait(self.socket.send(message.as_bytes()));
         Ok(sent.context("cannot send a datagram")?.is_some())
     }
+
+    #[inline]
+    fn send_all(&mut self, mut messages: &[Words<W>]) -> Result<()> {
+        if !self.is_connected {
+            self.connect()?;
+        }
+        spin_until::<PAUSING>(|| {
+            messages = &messages[send_some(&self.socket, messages)?..];
+            Ok(messages.is_empty())
+        })
+    }
 }
 
-impl<const W: usize> Receiver<W> for DatagramReceiver {
+impl<const W: usize> Receiver<W> for DatagramReceiver<W> {
     #[inline(always)]
     fn poll(&mut self, limit: usize, mut take: impl FnMut(&Words<W>)) -> Result<usize> {
-        let mut message = [0; W];
+        let Self { socket, message } = self;
         for taken in 0..limit {
-            let received = unless_it_would_wait(self.0.recv(message.as_mut_bytes()));
+            let received = unless_it_would_wait(socket.recv(message.as_mut_bytes()));
             match received.context("cannot receive a datagram")? {
-                Some(bytes) => ensure!(bytes == size_of_val(&message), "{bytes} bytes came"),
+                Some(bytes) => ensure!(bytes == size_of_val(message), "{bytes} bytes came"),
                 None => return Ok(taken),
             }
-            take(&message);
+            take(message);
         }
         Ok(limit)
     }

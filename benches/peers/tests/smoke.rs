@@ -7,9 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use rustix::thread::sched_getaffinity;
 use serde_json::Value;
 use tickcast_harness::BUILT_IN;
 use tickcast_peers::CATALOGUE;
+
+/// Its driver spins, and the other two are measured.
+const NEEDS_A_THIRD_CORE: &str = "aeron spinning";
 
 /// All runs use the same two cores.
 fn alone() -> MutexGuard<'static, ()> {
@@ -74,14 +78,34 @@ fn all_peers_are_measured_and_nothing_is_left() {
         let is_it = |name: &str| name.split(',').next() == Some(peer.name);
         let found: Vec<&Value> =
             peers.iter().filter_map(|(name, peer)| is_it(name).then_some(peer)).collect();
+        if peer.name == NEEDS_A_THIRD_CORE && sched_getaffinity(None).unwrap().count() < 3 {
+            assert!(found.is_empty(), "{}: {peers:?}", peer.name);
+            let lines = report["left_out"].as_array().unwrap().iter().filter_map(Value::as_str);
+            assert_eq!(lines.filter(|line| is_it(line)).count(), peer.places.len(), "{report}");
+            continue;
+        }
         assert_eq!(found.len(), peer.places.len(), "{}: {peers:?}", peer.name);
         for found in found {
-            let figures = [&found["round_trip_ns"]["p50"], &found["messages_per_s"]];
-            let are_good = figures.iter().all(|figure| figure.as_f64().is_some_and(|it| it > 0.0));
-            // On a restless host there may be no settled round, and then no figures.
-            assert!(are_good || report["summary"]["rounds"] == 0, "{}: {found}", peer.name);
+            let is_good = |figure: &Value| figure.as_f64().is_some_and(|it| it > 0.0);
+            let rate = &found["messages_per_s"];
+            assert!(peer.streams || rate.is_null(), "{}: {found}", peer.name);
+            let are_good =
+                is_good(&found["round_trip_ns"]["p50"]) && (is_good(rate) || !peer.streams);
+            if !are_good {
+                // On a restless host blocks do not count, and then there may be no figure.
+                assert!(is_restless(&report), "{}: {found}", peer.name);
+                eprintln!("skipped the figures of {}: no block counts", peer.name);
+            }
         }
     }
+}
+
+/// Whether any block was left out, or the host was in several states.
+fn is_restless(report: &Value) -> bool {
+    let rounds = report["rounds"].as_array().unwrap();
+    let mut blocks = rounds.iter().flat_map(|round| round["blocks"].as_array().unwrap());
+    blocks.any(|block| block["verdict"] != "counts")
+        || report["regimes"].as_array().unwrap().len() > 1
 }
 
 #[test]

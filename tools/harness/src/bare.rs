@@ -53,7 +53,7 @@ impl Near for Bare {
             Task::RoundTrips { polling } => with_gap!(*polling, GAP => {
                 timed.samples = self.handoff.time::<GAP>(count, clock, &mut self.laps)?;
             }),
-            Task::Hiccups => timed.samples = hiccups::watch(count, clock),
+            Task::Hiccups => timed.samples = hiccups::watch(count, clock, &mut self.laps),
             other => bail!("the bare machine does not do {other:?}"),
         }
         Ok(timed)
@@ -67,7 +67,7 @@ impl Far for Bare {
             Task::RoundTrips { polling } => {
                 with_gap!(*polling, GAP => self.handoff.answer::<GAP>(WARM_UP + count)?);
             }
-            Task::Hiccups => outcome.samples = hiccups::watch(count, clock),
+            Task::Hiccups => outcome.samples = hiccups::watch(count, clock, &mut self.laps),
             Task::Offset => self.exchange.answer(count, clock)?,
             other => bail!("the bare machine does not do {other:?}"),
         }

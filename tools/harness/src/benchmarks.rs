@@ -9,7 +9,7 @@ use crate::crowd::{Beside, Crowd};
 use crate::heading::Heading;
 use crate::interrupt::Interrupt;
 use crate::message::Payload;
-use crate::options::Options;
+use crate::options::{Options, Takes};
 use crate::report::{How, Ran, Report};
 use crate::rounds::{handoff, interleave};
 use crate::session::{Entrant, Session, Setting};
@@ -66,9 +66,16 @@ impl Program {
     fn basics(&mut self, options: &Options) {
         let (payload, place) = (options.first_payload(), options.place());
         self.round_trips(TICKCAST, payload, place);
-        self.round_trips(BARE_STREAM, payload, place);
-        self.streams(BARE_STREAM, payload, place);
         self.streams(TICKCAST, payload, place);
+        self.bare_stream(payload, place);
+    }
+
+    /// The yardstick of streams, for messages that fit into one of its lines.
+    fn bare_stream(&mut self, payload: Payload, place: Place) {
+        if payload <= Payload::TICK {
+            self.round_trips(BARE_STREAM, payload, place);
+            self.streams(BARE_STREAM, payload, place);
+        }
     }
 }
 
@@ -113,6 +120,23 @@ impl Benchmark {
         run(self.title(), program, options, catalogue)
     }
 
+    /// Which options mean something to it.
+    pub fn takes(self) -> Takes {
+        const SUBSCRIBERS: (&str, &str) = ("subscribers", "it has one; fanout has more");
+        const RATE: (&str, &str) = ("rate", "messages go as fast as they can");
+        const PEERS: (&str, &str) = ("peers", "they take part in latency, throughput and all");
+        const DIR: (&str, &str) = ("dir", "it writes no journal");
+        let (benchmark, refused): (_, &[_]) = match self {
+            Self::Latency => ("latency", &[SUBSCRIBERS, DIR]),
+            Self::Throughput => ("throughput", &[RATE, SUBSCRIBERS, DIR]),
+            Self::Fanout => ("fanout", &[PEERS, DIR]),
+            Self::Compare => ("the comparison", &[RATE, SUBSCRIBERS, DIR]),
+            Self::Udp => ("udp", &[RATE, SUBSCRIBERS, PEERS, DIR]),
+            Self::All => ("all", &[]),
+        };
+        Takes { benchmark, refused, several_payloads: self != Self::Fanout }
+    }
+
     fn title(self) -> &'static str {
         match self {
             Self::Latency => "round trips and messages in one direction",
@@ -129,13 +153,13 @@ impl Program {
     fn latency(&mut self, options: &Options, peers: &[&'static Entry]) {
         let (first, place) = (options.first_payload(), options.place());
         self.basics(options);
-        for &payload in &options.payload {
+        for &payload in options.payloads() {
             self.round_trips(TICKCAST, payload, place);
             for peer in peers {
                 self.round_trips(peer.name, payload, place_of(peer, place));
             }
         }
-        let rate = options.rate;
+        let rate = options.rate();
         let sweep = RATES.into_iter().filter(|&other| other != rate).map(|rate| (rate, true));
         let own = Entrant::transport(TICKCAST, first, place);
         for (rate, sweeps) in [(rate, false)].into_iter().chain(sweep) {
@@ -147,11 +171,13 @@ impl Program {
     fn throughput(&mut self, options: &Options, peers: &[&'static Entry]) {
         let place = options.place();
         self.basics(options);
-        for &payload in &options.payload {
-            self.streams(BARE_STREAM, payload, place);
+        for &payload in options.payloads() {
+            self.bare_stream(payload, place);
             self.streams(TICKCAST, payload, place);
             for peer in peers {
-                self.streams(peer.name, payload, place_of(peer, place));
+                if peer.streams {
+                    self.streams(peer.name, payload, place_of(peer, place));
+                }
             }
         }
     }
@@ -160,13 +186,13 @@ impl Program {
         self.basics(options);
         for mode in [Mode::Lossy, Mode::Reliable] {
             // Each is set against the single one of its kind.
-            let further = options.subscribers.iter().copied().filter(|&number| number != 1);
+            let further = options.subscribers().iter().copied().filter(|&number| number != 1);
             for fast in [1].into_iter().chain(further) {
                 self.crowd(options, fast as usize, mode, None);
             }
         }
         for beside in [Beside::Stalled, Beside::Slow, Beside::Late] {
-            self.crowd(options, FAST_BESIDE, options.mode, Some(beside));
+            self.crowd(options, FAST_BESIDE, options.mode(), Some(beside));
         }
     }
 
@@ -176,14 +202,14 @@ impl Program {
         let crowd = Crowd { topic, payload, mode, fast, beside };
         let messages = (crowd.capacity() / BURST_SHARE) as u64;
         let entrant = Entrant { name: TICKCAST, payload, place, crowd: Some(crowd) };
-        let steps = [Step::Bursts { messages }, Step::OneWay { rate: options.rate }];
+        let steps = [Step::Bursts { messages }, Step::OneWay { rate: options.rate() }];
         self.add(entrant, steps.map(Planned::new));
     }
 
     fn udp(&mut self, options: &Options, catalogue: &'static [Entry]) -> Result<()> {
         let entry = catalogue::find(catalogue, UDP_LOOPBACK)?;
         self.basics(options);
-        for &payload in &options.payload {
+        for &payload in options.payloads() {
             let place = place_of(entry, options.place());
             self.round_trips(entry.name, payload, place);
             self.streams(entry.name, payload, place);
@@ -192,16 +218,21 @@ impl Program {
     }
 
     fn compare(&mut self, options: &Options, peers: &[&'static Entry]) {
-        let place = options.place();
-        for &payload in &options.payload {
-            self.round_trips(TICKCAST, payload, place);
-            self.round_trips(BARE_STREAM, payload, place);
-            self.streams(BARE_STREAM, payload, place);
-            self.streams(TICKCAST, payload, place);
+        // Where the summary is of comes first.
+        let mut places = [Place::InProcess, Place::Ipc];
+        places.sort_by_key(|&place| place != options.place());
+        for &payload in options.payloads() {
+            for place in places {
+                self.round_trips(TICKCAST, payload, place);
+                self.streams(TICKCAST, payload, place);
+            }
+            self.bare_stream(payload, options.place());
             for peer in peers {
                 for &place in peer.places {
                     self.round_trips(peer.name, payload, place);
-                    self.streams(peer.name, payload, place);
+                    if peer.streams {
+                        self.streams(peer.name, payload, place);
+                    }
                 }
             }
         }
@@ -239,7 +270,7 @@ fn run(
         interrupt: &interrupt,
         place: options.place(),
         cores: &options.cores,
-        mode: options.mode,
+        mode: options.mode(),
         catalogue,
     };
     let Program { entrants, plan } = program;
@@ -255,6 +286,7 @@ fn run(
         .collect();
     let offset = session.offset()?;
     let rounds = interleave(&mut session, &mut plan, options.duration())?;
+    let offset = offset.and(session.offset()?);
     let mut how: Vec<How> = Vec::new();
     for entrant in session.entrants.iter().filter(|entrant| entrant.crowd.is_none()) {
         let Entry { name, how: own, .. } = *catalogue::find(catalogue, entrant.name)?;
@@ -262,8 +294,7 @@ fn run(
             how.push(How { name, how: own });
         }
     }
-    let preemptions = session.preemptions()?;
-    let heading = Heading::new(title, session.cores, session.clock, preemptions);
+    let heading = Heading::new(title, session.cores, session.clock, session.preemptions);
     let entrants = std::mem::take(&mut session.entrants);
     Ok(Report::new(Ran { heading, offset, how, left_out, entrants, plan, rounds }))
 }

@@ -7,6 +7,7 @@ use tickcast::{
 };
 
 use crate::message::Words;
+use crate::spin::{PAUSING, spin_until};
 use crate::transport::{Link, Mode, Place, RING_BYTES, Receiver, Run, Sender, Transport};
 
 /// Messages that are handed to `publish_batch` at once: what a feed's packet holds.
@@ -26,7 +27,7 @@ pub struct BusReceiver {
 
 impl Transport for Tickcast {
     const NAME: &'static str = "tickcast";
-    const HOW: &'static str = "typed publish and publish_batch; subscribers read in place";
+    const HOW: &'static str = "typed try_publish and try_publish_batch; read in place";
     const PLACES: &'static [Place] = &[Place::InProcess, Place::Ipc];
 
     type Sender<const W: usize> = BusSender;
@@ -51,16 +52,7 @@ impl Transport for Tickcast {
 impl<const W: usize> Sender<W> for BusSender {
     #[inline(always)]
     fn try_send(&mut self, message: &Words<W>) -> Result<bool> {
-        match self.0.try_publish(message[0], message) {
-            Ok(_) => Ok(true),
-            Err(error) => or_full(error),
-        }
-    }
-
-    #[inline(always)]
-    fn send(&mut self, message: &Words<W>) -> Result<()> {
-        self.0.publish(message[0], message)?;
-        Ok(())
+        has_published(self.0.try_publish(message[0], message))
     }
 
     #[inline]
@@ -70,9 +62,28 @@ impl<const W: usize> Sender<W> for BusSender {
                 let message = &messages[at.min(messages.len() - 1)];
                 (message[0], message)
             });
-            self.0.publish_batch(&batch[..messages.len()])?;
+            let mut batch = &batch[..messages.len()];
+            spin_until::<PAUSING>(|| {
+                match self.0.try_publish_batch(batch) {
+                    Ok(count) => batch = &batch[count..],
+                    Err(error) => _ = or_full(error)?,
+                }
+                Ok(batch.is_empty())
+            })?;
         }
         Ok(())
+    }
+}
+
+/// Whether a message was published, and not refused for want of room.
+///
+/// # Errors
+/// Every other reason why it was not.
+#[inline(always)]
+pub(crate) fn has_published(published: Result<u64, PublishError>) -> Result<bool> {
+    match published {
+        Ok(_) => Ok(true),
+        Err(error) => or_full(error),
     }
 }
 

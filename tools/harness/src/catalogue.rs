@@ -15,12 +15,18 @@ pub struct Entry {
     pub how: &'static str,
     /// Where its ends can be.
     pub places: &'static [Place],
+    /// Whether it can be measured with several messages under way: in streams, in batches and by a
+    /// schedule.
+    pub streams: bool,
     near: MakeNear,
     far: MakeFar,
+    wake: Signal,
+    rest: Signal,
 }
 
 type MakeNear = fn(&Run, &str, Payload) -> Result<NearHalf>;
 type MakeFar = fn(&Run, &str, Payload) -> Result<Box<dyn Far>>;
+type Signal = fn(&Run) -> Result<()>;
 
 impl Entry {
     /// The entry of a transport.
@@ -29,8 +35,11 @@ impl Entry {
             name: T::NAME,
             how: T::HOW,
             places: T::PLACES,
+            streams: T::STREAMS,
             near: |run, name, payload| with_words!(payload, W => ends::near::<T, W>(run, name, payload)),
             far: |run, name, payload| with_words!(payload, W => ends::far::<T, W>(run, name, payload)),
+            wake: T::wake,
+            rest: T::rest,
         }
     }
 
@@ -40,6 +49,22 @@ impl Entry {
 
     pub(crate) fn far(&self, run: &Run, name: &str, payload: Payload) -> Result<Box<dyn Far>> {
         (self.far)(run, name, payload)
+    }
+
+    /// To be called before each block: see [`Transport::wake`].
+    ///
+    /// # Errors
+    /// When its helper is gone.
+    pub fn wake(&self, run: &Run) -> Result<()> {
+        (self.wake)(run)
+    }
+
+    /// To be called after each block: see [`Transport::rest`].
+    ///
+    /// # Errors
+    /// When its helper is gone.
+    pub fn rest(&self, run: &Run) -> Result<()> {
+        (self.rest)(run)
     }
 }
 

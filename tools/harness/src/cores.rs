@@ -49,13 +49,13 @@ pub fn pin(core: usize) -> Result<()> {
     Ok(())
 }
 
-/// How often the main thread of process `pid` had to leave its core to another program so far.
+/// How often the calling thread had to leave its core to another program so far.
 ///
 /// # Errors
-/// When the process is gone.
-pub fn preemptions(pid: u32) -> Result<u64> {
-    let path = format!("/proc/{pid}/status");
-    let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+/// When the kernel does not tell.
+pub fn preemptions() -> Result<u64> {
+    let path = "/proc/thread-self/status";
+    let status = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
     let count = status.lines().find_map(|line| line.strip_prefix("nonvoluntary_ctxt_switches:"));
     let count = count.with_context(|| format!("{path} does not count context switches"))?;
     count.trim().parse().with_context(|| format!("{path} counts context switches as {count}"))

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use tickcast::runtime::{Idle, IdleStrategy};
-use tickcast::{Event, NoticeKind, PublishError, Publisher, StartAt, Subscriber, Topic};
+use tickcast::{Event, NoticeKind, Publisher, StartAt, Subscriber, Topic};
 
 use crate::bus::{self, passed_over};
 use crate::clock::Clock;
@@ -115,15 +115,11 @@ impl<const W: usize> Stage<W> {
         let start = clock.now();
         for number in self.next..self.next + messages {
             let message: Words<W> = message(number);
-            match self.publisher.try_publish(number, &message) {
-                Ok(_) => {}
-                Err(PublishError::Full(_)) => {
-                    let full = clock.now();
-                    self.publisher.publish(number, &message)?;
-                    waited_ns += clock.ns_since(full);
-                    timed.refused += 1;
-                }
-                Err(error) => return Err(error.into()),
+            if !bus::has_published(self.publisher.try_publish(number, &message))? {
+                let full = clock.now();
+                self.publish(number, &message)?;
+                waited_ns += clock.ns_since(full);
+                timed.refused += 1;
             }
         }
         timed.samples.record(clock.ns_since(start).saturating_sub(waited_ns));
@@ -137,11 +133,22 @@ impl<const W: usize> Stage<W> {
         for number in 0..count {
             let (due, late) = schedule.wait(number);
             self.lateness.push(late);
-            self.publisher.publish(due, &message::<W>(due))?;
+            let message = message(due);
+            if !bus::has_published(self.publisher.try_publish(due, &message))? {
+                timed.refused += 1;
+                self.publish(due, &message)?;
+            }
         }
         self.next += count;
         timed.lateness = self.lateness.samples(schedule.clock);
         self.wait()
+    }
+
+    /// Publishes as soon as there is room.
+    #[inline(always)]
+    fn publish(&mut self, timestamp_ns: u64, message: &Words<W>) -> Result<()> {
+        let publisher = &mut self.publisher;
+        spin_until::<PAUSING>(|| bus::has_published(publisher.try_publish(timestamp_ns, message)))
     }
 
     fn wait(&self) -> Result<()> {
@@ -296,14 +303,16 @@ impl<const W: usize> Far for Audience<W> {
     fn run(&mut self, task: &Task, count: u64, clock: &Clock) -> Result<Outcome> {
         let lost = |fast: &[Place]| fast.iter().map(|place| place.lost).sum::<u64>();
         let before = lost(&self.fast);
-        let (mut each, mut last) = (Vec::new(), 0);
+        let (mut each, mut last, mut negative) = (Vec::new(), 0, 0);
         match *task {
             Task::Bursts { messages } => self.take(count * messages, |_, _| {})?,
             Task::OneWay { .. } => {
                 let mut laps = mem::take(&mut self.laps);
                 laps.iter_mut().for_each(|laps| laps.begin(count));
                 self.take(count, |at, words| {
-                    laps[at].push(clock.now().saturating_sub(words[0]));
+                    let now = clock.now();
+                    negative += u64::from(now < words[0]);
+                    laps[at].push(now.saturating_sub(words[0]));
                 })?;
                 last = clock.now();
                 each = laps.iter().map(|laps| laps.samples(clock)).collect();
@@ -312,6 +321,7 @@ impl<const W: usize> Far for Audience<W> {
             other => bail!("a crowd does not do {other:?}"),
         }
         ensure!(!self.fast.is_empty(), "there is nobody in the crowd");
-        Ok(Outcome { each, last, lost: lost(&self.fast) - before, ..Outcome::default() })
+        let lost = lost(&self.fast) - before;
+        Ok(Outcome { each, last, lost, negative, ..Outcome::default() })
     }
 }

@@ -1,53 +1,53 @@
-//! A report on its way out: to standard output, and into the files that were asked for.
+//! A report on its way out: to standard output, and into the files that were asked for, which are
+//! opened before anything is measured.
 use std::fmt::Display;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::hgrm;
-use crate::options::Options;
-use crate::page::page;
-use crate::report::Report;
+use crate::options::{Options, Takes};
+use crate::output::Output;
+use crate::page::{Chapter, page};
+use crate::report::Curve;
 
-/// Prints the report, and writes what `options` ask for.
-///
-/// # Errors
-/// When something cannot be written.
-pub fn deliver(report: &Report, options: &Options) -> Result<()> {
-    print(report)?;
-    if let Some(path) = &options.json {
-        write_json(report, path)?;
-    }
-    if let Some(path) = &options.hgrm {
-        hgrm::write(report, path)?;
-    }
-    if let Some(path) = &options.report {
-        let page = page(report)?;
-        fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
+/// What a run found: printed by its `Display`, and written as JSON by its `Serialize`.
+pub trait Delivery: Display + Serialize {
+    /// What a page shows of it.
+    ///
+    /// # Errors
+    /// When a plot cannot be drawn.
+    fn chapters(&self) -> Result<Vec<Chapter>>;
+
+    /// Its distributions of times: the one that it is about first.
+    fn curves(&self) -> Vec<&Curve>;
 }
 
-/// Prints a report of any kind.
+/// Measures by `run`, prints the report, and writes what `options` ask for.
 ///
 /// # Errors
-/// When nobody takes it.
-pub fn print(report: &impl Display) -> Result<()> {
-    write!(io::stdout().lock(), "{report}").context("cannot print the report")
-}
-
-/// Writes a report of any kind.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write_json(report: &impl Serialize, path: &Path) -> Result<()> {
-    let file = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
-    let mut file = BufWriter::new(file);
-    serde_json::to_writer(&mut file, report)
-        .map_err(io::Error::from)
-        .and_then(|()| file.flush())
-        .with_context(|| format!("cannot write {}", path.display()))
+/// When the benchmark does not take these options, when `run` fails, or when something cannot be
+/// written.
+pub fn measure<R: Delivery>(
+    takes: &Takes,
+    options: &Options,
+    run: impl FnOnce() -> Result<R>,
+) -> Result<()> {
+    options.check(takes)?;
+    let open = |path: &Option<_>| path.as_deref().map(Output::open).transpose();
+    let (json, hgrm, html) = (open(&options.json)?, open(&options.hgrm)?, open(&options.report)?);
+    let report = run()?;
+    let write_json = |json: Output| {
+        json.write(&serde_json::to_vec(&report).context("cannot make JSON of the report")?)
+    };
+    let write_page = |html: Output| html.write(page(&report.chapters()?).as_bytes());
+    // Whatever cannot be written, the others are; the text last, since who reads it may be gone.
+    let written = [
+        json.map_or(Ok(()), write_json),
+        hgrm.map_or(Ok(()), |hgrm| hgrm::write(&report.curves(), hgrm)),
+        html.map_or(Ok(()), write_page),
+        write!(io::stdout().lock(), "{report}").context("cannot print the report"),
+    ];
+    written.into_iter().collect()
 }

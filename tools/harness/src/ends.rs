@@ -320,11 +320,17 @@ impl<T: Transport, const W: usize> Far for FarEnds<T, W> {
             Task::OneWay { .. } => {
                 let mut laps = mem::take(&mut ends.laps);
                 laps.begin(count);
+                let mut negative = 0;
                 outcome.lost = ends.take(
                     count,
                     |_, _| {},
-                    |message| laps.push(clock.now().saturating_sub(message[0])),
+                    |message| {
+                        let now = clock.now();
+                        negative += u64::from(now < message[0]);
+                        laps.push(now.saturating_sub(message[0]));
+                    },
                 )?;
+                outcome.negative = negative;
                 outcome.last = clock.now();
                 outcome.samples = laps.samples(clock);
                 ends.laps = laps;

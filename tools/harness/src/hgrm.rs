@@ -1,33 +1,37 @@
 //! Distributions in the text format that HdrHistogram's tools write and plot
 //! (<https://hdrhistogram.github.io/HdrHistogram/plotFiles.html>): value, percentile, count up to
 //! it, 1/(1-percentile).
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use crate::clock::Clock;
-use crate::report::{Curve, CurveKind, Report};
+use crate::output::Output;
+use crate::report::Curve;
 use crate::statistics::Samples;
 
 /// Lines to each halving of what is beyond.
 const LINES_PER_HALVING: u32 = 5;
 
-/// Writes one file for each distribution of the regime with the most rounds: `path` itself for the
-/// first one of tickcast, and beside it one named after each other.
+/// Writes a file for each distribution: `main` for the first, and beside it one named after each
+/// other. Where there is none, says so.
 ///
 /// # Errors
 /// When one cannot be written.
-pub(crate) fn write(report: &Report, path: &Path) -> Result<()> {
-    let Some(regime) = report.regimes.first() else { return Ok(()) };
-    let own = |curve: &Curve| !matches!(curve.kind, CurveKind::HandOff | CurveKind::Hiccups);
-    let main = regime.curves.iter().position(own);
-    for (at, curve) in regime.curves.iter().enumerate() {
-        let path = if main == Some(at) { path.to_owned() } else { beside(path, &curve.name) };
-        fs::write(&path, of(&curve.whole, &report.heading.clock))
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
+pub(crate) fn write(curves: &[&Curve], main: Output) -> Result<()> {
+    let path = main.path().to_owned();
+    let mut curves = curves.iter().filter(|curve| !curve.whole.is_empty());
+    let Some(first) = curves.next() else {
+        eprintln!(
+            "tickcast: warning: nothing is written to {}: no time was measured that counts",
+            path.display()
+        );
+        return Ok(());
+    };
+    main.write(of(&first.whole, first.cost_ns).as_bytes())?;
+    curves.try_for_each(|curve| {
+        let text = of(&curve.whole, curve.cost_ns);
+        Output::open(&beside(&path, &curve.name))?.write(text.as_bytes())
+    })
 }
 
 /// `latency.hgrm` and "bare hand-off" give `latency.bare-hand-off.hgrm`.
@@ -38,9 +42,9 @@ fn beside(path: &Path, name: &str) -> PathBuf {
     path.with_extension(format!("{name}.{extension}"))
 }
 
-/// The text for `samples`, in ns net of the clock's own cost.
-fn of(samples: &Samples, clock: &Clock) -> String {
-    let net = |ns: f64| (ns - clock.cost_ns).max(0.0);
+/// The text for `samples`, in ns net of `cost_ns` each.
+fn of(samples: &Samples, cost_ns: f64) -> String {
+    let net = |ns: f64| (ns - cost_ns).max(0.0);
     let mut text = format!(
         "{:>12} {:>14} {:>10} {:>14}\n\n",
         "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
@@ -78,15 +82,12 @@ fn of(samples: &Samples, clock: &Clock) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Source;
 
     #[test]
     fn the_text_has_the_columns_of_the_format_and_ends_at_all_samples() {
         let mut samples = Samples::default();
         (1..=1000).for_each(|ns| samples.record(ns));
-        let mut clock = Clock::of(Source::Monotonic).unwrap();
-        clock.cost_ns = 0.0;
-        let text = of(&samples, &clock);
+        let text = of(&samples, 0.0);
         let rows: Vec<Vec<f64>> = text
             .lines()
             .skip(2)
@@ -103,6 +104,14 @@ mod tests {
             text.contains("#[Max     =     1000.000, Total count    =         1000]"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn where_there_is_nothing_there_is_no_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("run.hgrm");
+        write(&[], Output::open(&path).unwrap()).unwrap();
+        assert!(!path.exists());
     }
 
     #[test]

@@ -57,6 +57,8 @@ macro_rules! with_words {
 impl Payload {
     /// A trade, a quote side: with its header it takes one cache line.
     pub const TICK: Self = Self(48);
+    /// Large enough that moving it is what counts, and not what there is to each message.
+    pub const LARGE: Self = Self(1 << 10);
     /// All sizes, in bytes: those of the comparison with the peers, and two in between.
     pub const ALL: [usize; 7] = [16, 48, 112, 256, 1 << 10, 4 << 10, 16 << 10];
     /// The sizes of the comparison with the peers.
@@ -72,10 +74,15 @@ impl Payload {
         self.0 / WORD_BYTES
     }
 
+    /// Bytes of log that it takes: with a header of 16 bytes, in whole cache lines.
+    pub fn frame_bytes(self) -> usize {
+        (self.0 + 16).next_multiple_of(64)
+    }
+
     /// How many messages a ring of `ring_bytes` holds where each has a header of 16 bytes and
-    /// begins a cache line: what every contender gets, a power of two.
+    /// begins a cache line, a power of two: no more than tickcast's.
     pub fn capacity(self, ring_bytes: usize) -> usize {
-        let capacity = ring_bytes / (self.0 + 16).next_multiple_of(64);
+        let capacity = ring_bytes / self.frame_bytes();
         1 << capacity.max(2).ilog2()
     }
 }
@@ -229,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn all_rings_hold_as_many_messages() {
+    fn a_ring_holds_as_many_messages_as_fit_with_headers() {
         assert_eq!(Payload(48).capacity(2 << 20), 32_768);
         assert_eq!(Payload(16 << 10).capacity(2 << 20), 64);
     }

@@ -25,10 +25,24 @@ pub(crate) struct Offset {
 }
 
 impl Offset {
+    /// What two exchanges say together, of clocks that go at one rate. Where they contradict each
+    /// other, the least is more than the most.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let (min_ns, max_ns) = (self.min_ns.max(other.min_ns), self.max_ns.min(other.max_ns));
+        Self { min_ns, max_ns }
+    }
+
     /// Whether both clocks may agree, to within a step of theirs. If not, no time in one direction
     /// means anything.
     pub(crate) fn is_none(self, clock: &Clock) -> bool {
-        self.min_ns <= clock.step_ns && self.max_ns >= -clock.step_ns
+        self.min_ns <= clock.step_ns
+            && self.max_ns >= -clock.step_ns
+            && self.min_ns <= self.max_ns + 2.0 * clock.step_ns
+    }
+
+    /// How far a time in one direction may be off, either way.
+    pub(crate) fn uncertainty_ns(self) -> f64 {
+        self.min_ns.abs().max(self.max_ns.abs())
     }
 }
 
@@ -119,6 +133,16 @@ mod tests {
     fn one_clock_agrees_with_itself() {
         let (offset, clock) = exchange(0);
         assert!(offset.is_none(&clock), "{offset:?}");
+    }
+
+    #[test]
+    fn two_exchanges_say_more_than_one_or_contradict_each_other() {
+        let clock = Clock::of(crate::clock::Source::Monotonic).unwrap();
+        let offset = |min_ns, max_ns| Offset { min_ns, max_ns };
+        let both = offset(-50.0, 40.0).and(offset(-30.0, 60.0));
+        assert_eq!(both, offset(-30.0, 40.0));
+        assert!(both.is_none(&clock) && both.uncertainty_ns() == 40.0);
+        assert!(!offset(-9e3, -5e3).and(offset(5e3, 9e3)).is_none(&clock));
     }
 
     #[test]

@@ -5,15 +5,16 @@ use crate::clock::Clock;
 use crate::crowd::Crowd;
 use crate::goal::{Bound, Outcome};
 use crate::heading::Heading;
+use crate::hiccups::Hiccups;
 use crate::message::Payload;
 use crate::offset::Offset;
-use crate::rounds::Round;
+use crate::rounds::{Handoff, Round, Verdict};
 use crate::session::Entrant;
 use crate::statistics::{Percentile, Samples, Spread, regimes};
-use crate::step::{Found, Planned, Step, Times};
+use crate::step::{Each, Found, Planned, Step, Times};
 use crate::summary::Summary;
 use crate::transport::{Mode, Place};
-use crate::verdict::{Judged, RATIO_MIN, Row, rows};
+use crate::verdict::{Judged, Row, row, rows};
 
 /// What a reliable subscriber may add to the publisher's cost.
 const RELIABLE_SHARE_MAX: f64 = 0.02;
@@ -33,8 +34,8 @@ pub struct Report {
     pub(crate) summary: Summary,
     /// The states of the host, by its bare hand-off; that with the most rounds first.
     pub(crate) regimes: Vec<Regime>,
-    /// Rounds left out because the host changed regime in the midst of them.
-    pub(crate) rounds_unsettled: usize,
+    /// Blocks left out because the host was at work around them.
+    pub(crate) blocks_unsettled: usize,
     /// What the blocks of each round are of, in this order.
     pub(crate) steps: Vec<Labelled>,
     pub(crate) rounds: Vec<Round>,
@@ -63,8 +64,9 @@ pub(crate) struct Labelled {
 #[derive(Debug, Serialize)]
 pub(crate) struct Regime {
     pub(crate) rounds: usize,
-    /// Of the opening hand-offs.
     pub(crate) handoff_ns: HandOff,
+    /// What each of the two cores was kept from.
+    pub(crate) hiccups: [Hiccups; 2],
     pub(crate) sections: Vec<Section>,
     pub(crate) curves: Vec<Curve>,
 }
@@ -96,14 +98,18 @@ pub(crate) enum Kind {
     FanOut,
 }
 
-/// A distribution over all blocks of a regime.
+/// A distribution over all blocks of a regime, or of a comparison.
 #[derive(Debug, Serialize)]
-pub(crate) struct Curve {
+pub struct Curve {
     pub(crate) name: String,
     pub(crate) kind: CurveKind,
     pub(crate) samples: u64,
     /// The share of samples that took longer, and how long that is, as far as samples support it.
+    /// Of hiccups, the share of all moments.
     pub(crate) beyond_ns: Vec<(f64, f64)>,
+    /// What is to be subtracted from each sample of `whole`.
+    #[serde(skip)]
+    pub(crate) cost_ns: f64,
     #[serde(skip)]
     pub(crate) whole: Samples,
 }
@@ -111,12 +117,21 @@ pub(crate) struct Curve {
 /// What a curve is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum CurveKind {
+pub enum CurveKind {
+    /// The bare hand-off.
     HandOff,
+    /// What a core was kept from.
     Hiccups,
+    /// Round trips one by one.
     RoundTrips,
+    /// Round trips by a schedule.
     PacedRoundTrips,
+    /// Messages by a schedule.
     OneWay,
+    /// What a disk does without tickcast.
+    BareDisk,
+    /// What the journal does.
+    Journal,
 }
 
 impl Kind {
@@ -143,7 +158,7 @@ impl Kind {
         }
     }
 
-    pub(crate) fn columns(self, with_peers: bool) -> Vec<&'static str> {
+    pub(crate) fn columns(self, with_peers: bool, with_crowds: bool) -> Vec<&'static str> {
         let mut columns: Vec<&str> = match self {
             Self::RoundTrips => vec![
                 "p50 / bare",
@@ -179,6 +194,9 @@ impl Kind {
                 Self::OpenLoop | Self::FanOut => {}
             }
         }
+        if with_crowds && self == Self::OpenLoop {
+            columns.extend(["last one's p50", "last one's p99"]);
+        }
         columns
     }
 }
@@ -199,11 +217,10 @@ impl Report {
     pub(crate) fn new(ran: Ran) -> Self {
         let Ran { heading, offset, how, left_out, entrants, plan, rounds } = ran;
         let steps = label(&entrants, &plan);
-        let settled: Vec<&Round> = rounds.iter().filter(|round| round.settled).collect();
-        let handoffs_ns: Vec<f64> = settled.iter().map(|round| round.handoff_ns()).collect();
+        let handoffs_ns: Vec<f64> = rounds.iter().map(Round::handoff_ns).collect();
         let groups = regimes(&handoffs_ns);
         let of = |group: &Vec<usize>| {
-            let rounds: Vec<&Round> = group.iter().map(|&at| settled[at]).collect();
+            let rounds: Vec<&Round> = group.iter().map(|&at| &rounds[at]).collect();
             Regime::of(&steps, &rounds, &heading.clock)
         };
         let mut regimes: Vec<Regime> = groups.iter().map(of).collect();
@@ -213,11 +230,12 @@ impl Report {
             .iter()
             .rev()
             .max_by_key(|group| group.len())
-            .map(|group| group.iter().map(|&at| settled[at]).collect())
+            .map(|group| group.iter().map(|&at| &rounds[at]).collect())
             .unwrap_or_default();
         let summary = Summary::of(&heading, offset, &steps, &main);
-        let rounds_unsettled = rounds.len() - settled.len();
-        Self { heading, offset, how, left_out, summary, regimes, rounds_unsettled, steps, rounds }
+        let blocks = rounds.iter().flat_map(|round| &round.blocks);
+        let blocks_unsettled = blocks.filter(|block| block.verdict == Verdict::Unsettled).count();
+        Self { heading, offset, how, left_out, summary, regimes, blocks_unsettled, steps, rounds }
     }
 }
 
@@ -267,20 +285,25 @@ fn label(entrants: &[Entrant], plan: &[Planned]) -> Vec<Labelled> {
 impl Regime {
     fn of(steps: &[Labelled], rounds: &[&Round], clock: &Clock) -> Self {
         let spread = |of: fn(&Times) -> Option<f64>| {
-            Spread::of(rounds.iter().filter_map(|round| of(&round.opening)).collect())
+            let handoffs = rounds.iter().flat_map(|round| &round.handoffs);
+            Spread::of(handoffs.filter_map(of).collect())
         };
         let handoff_ns = HandOff {
             p50: spread(|times| times.p50_ns),
             p99: spread(|times| times.p99_ns),
             p999: spread(|times| times.p999_ns),
         };
-        let curves = curves(steps, rounds, clock);
+        let mut hiccups: [Hiccups; 2] = Default::default();
+        for round in rounds {
+            hiccups.iter_mut().zip(&round.hiccups).for_each(|(all, of_round)| all.add(of_round));
+        }
+        let curves = curves(steps, rounds, &hiccups, clock);
         let mut kinds: Vec<Kind> = steps.iter().map(|step| Kind::of(step.step)).collect();
         kinds.sort_unstable();
         kinds.dedup();
         let section = |kind| Section::of(kind, steps, rounds, &curves);
         let sections = kinds.into_iter().map(section).collect();
-        Self { rounds: rounds.len(), handoff_ns, sections, curves }
+        Self { rounds: rounds.len(), handoff_ns, hiccups, sections, curves }
     }
 }
 
@@ -300,25 +323,40 @@ impl Section {
         let members: Vec<usize> =
             (0..steps.len()).filter(|&at| Kind::of(steps[at].step) == kind).collect();
         let with_peers = members.iter().any(|&at| steps[at].is_peer());
-        let columns = kind.columns(with_peers);
-        let mut names: Vec<&str> = members.iter().map(|&at| steps[at].row.as_str()).collect();
-        let mut judged: Vec<Vec<Judged>> = rounds
+        let with_crowds = members.iter().any(|&at| steps[at].crowd.is_some());
+        let columns = kind.columns(with_peers, with_crowds);
+        let names: Vec<&str> = members.iter().map(|&at| steps[at].row.as_str()).collect();
+        let judged: Vec<Vec<Judged>> = rounds
             .iter()
             .map(|round| {
-                let judge = |&at: &usize| judge(steps, round, at, with_peers);
+                let judge = |&at: &usize| {
+                    let figures = figures(steps, round, at, with_peers);
+                    let valid = round.counted(at).is_some();
+                    Judged { valid, count: round.blocks[at].found.count(), figures }
+                };
                 members.iter().map(judge).collect()
             })
             .collect();
-        if kind == Kind::RoundTrips {
-            // The hand-off runs among them, too: a ratio that is not about 1 says that the
-            // yardstick does not repeat.
-            names.push("bare hand-off, closing");
-            for (round, judged) in rounds.iter().zip(&mut judged) {
-                judged.push(judge_times(&round.closing, &round.opening, None, with_peers));
-            }
-        }
         let judged: Vec<&[Judged]> = judged.iter().map(Vec::as_slice).collect();
         let mut rows = rows(&judged, &names, columns.len());
+        if kind == Kind::RoundTrips {
+            // A ratio that is not about 1, and widely spread, says that the yardstick does not
+            // repeat: so all of them count.
+            let again: Vec<Judged> = rounds
+                .iter()
+                .flat_map(|round| round.handoffs.windows(2))
+                .map(|pair| {
+                    let figures =
+                        figures_of_times(&pair[1], &Handoff::of(&pair[0]), None, with_peers);
+                    Judged { valid: true, count: pair[1].samples, figures }
+                })
+                .collect();
+            rows.push(row(
+                "bare hand-off, again",
+                &again.iter().collect::<Vec<_>>(),
+                columns.len(),
+            ));
+        }
         if let Some(column) = columns.iter().position(|&column| column == "p99.99 ns") {
             for row in &mut rows {
                 let curve = curves.iter().find(|curve| curve.name == row.name);
@@ -351,72 +389,87 @@ impl Labelled {
     }
 }
 
-/// The times of tickcast's round trips with this payload, in this round.
+impl Labelled {
+    /// Whether tickcast's step is the one that a step is compared with: with the same payload, and
+    /// at the same place if it was run there, too.
+    pub(crate) fn is_set_against(&self, other: &Self, steps: &[Self]) -> bool {
+        let is_own = |step: &Self, place: Place| {
+            step.is_tickcast()
+                && step.crowd.is_none()
+                && step.payload_bytes == other.payload_bytes
+                && step.place == place
+        };
+        let is_at_same = steps.iter().any(|step| is_own(step, other.place));
+        let place = if is_at_same { other.place } else { self.place };
+        is_own(self, place)
+    }
+}
+
+/// The times of tickcast's round trips that those of `step` are set against, in this round.
 pub(crate) fn own_times<'a>(
     steps: &[Labelled],
     round: &'a Round,
-    payload: Payload,
+    step: &Labelled,
 ) -> Option<&'a Times> {
-    steps.iter().zip(&round.blocks).find_map(|(step, found)| match (step.step, found) {
-        (Step::RoundTrips, Found::Times(times))
-            if step.is_tickcast() && step.payload_bytes == payload =>
-        {
+    (0..steps.len()).find_map(|at| match (steps[at].step, &round.counted(at)?.found) {
+        (Step::RoundTrips, Found::Times(times)) if steps[at].is_set_against(step, steps) => {
             Some(times)
         }
         _ => None,
     })
 }
 
-/// The highest rate of the streams of `who` with this payload, in this round.
+/// The highest rate of the streams of `who`, in this round.
 pub(crate) fn best_rate(
     steps: &[Labelled],
     round: &Round,
-    payload: Payload,
     who: impl Fn(&Labelled) -> bool,
 ) -> Option<f64> {
-    let rates = steps.iter().zip(&round.blocks).filter_map(|(step, found)| match found {
-        Found::Flow(flow) if who(step) && step.payload_bytes == payload => {
-            Some(flow.messages_per_s())
-        }
+    let rates = (0..steps.len()).filter_map(|at| match &round.counted(at)?.found {
+        Found::Flow(flow) if who(&steps[at]) => Some(flow.messages_per_s()),
         _ => None,
     });
     rates.reduce(f64::max)
 }
 
-/// Judges the block of step `at`.
-fn judge(steps: &[Labelled], round: &Round, at: usize, with_peers: bool) -> Judged {
+/// The figures of the block of step `at`, in the order of its table's columns.
+fn figures(steps: &[Labelled], round: &Round, at: usize, with_peers: bool) -> Vec<Option<f64>> {
     let step = &steps[at];
-    match &round.blocks[at] {
+    let handoff = &round.blocks[at].yardstick();
+    match &round.blocks[at].found {
         Found::Times(times) => {
-            let own = own_times(steps, round, step.payload_bytes);
-            judge_times(times, &round.opening, own, with_peers)
+            let own = own_times(steps, round, step);
+            figures_of_times(times, handoff, own, with_peers)
         }
         Found::OpenLoop(found) => {
             let times = &found.times;
             // One way is half of a round trip.
             let part = if matches!(step.step, Step::OneWay { .. }) { 0.5 } else { 1.0 };
-            let p50 = times.p50_ns.zip(round.opening.p50_ns);
-            Judged {
-                valid: true,
-                count: times.samples,
-                figures: vec![
-                    p50.map(|(own_ns, bare_ns)| own_ns / (part * bare_ns)),
-                    times.p50_ns,
-                    times.p99_ns,
-                    times.p999_ns,
-                    None,
-                    Some(found.achieved_per_s / 1e3),
-                    Some(found.late_share * 100.0),
-                    Some(found.refused as f64),
-                    Some(found.lost as f64),
-                ],
+            let p50 = times.p50_ns.zip(handoff.p50_ns);
+            let last =
+                |of: fn(&Each) -> Option<f64>| found.each.iter().filter_map(of).reduce(f64::max);
+            let mut figures = vec![
+                p50.map(|(own_ns, bare_ns)| own_ns / (part * bare_ns)),
+                times.p50_ns,
+                times.p99_ns,
+                times.p999_ns,
+                None,
+                Some(found.achieved_per_s / 1e3),
+                Some(found.late_share * 100.0),
+                Some(found.refused as f64),
+                Some(found.lost as f64),
+            ];
+            if steps.iter().any(|step| step.crowd.is_some()) {
+                figures.extend([last(|each| each.p50_ns), last(|each| each.p99_ns)]);
             }
+            figures
         }
         Found::Flow(flow) => {
             let rate = flow.messages_per_s();
             let payload = step.payload_bytes;
-            let bare = best_rate(steps, round, payload, Labelled::is_bare);
-            let own = best_rate(steps, round, payload, Labelled::is_tickcast);
+            let is_bare = |other: &Labelled| other.is_bare() && other.payload_bytes == payload;
+            let bare = best_rate(steps, round, is_bare);
+            let own = best_rate(steps, round, |own| own.is_set_against(step, steps));
             let bytes_per_s = rate * payload.bytes() as f64;
             let sent = (flow.messages + flow.lost) as f64;
             let mut figures = vec![
@@ -428,49 +481,46 @@ fn judge(steps: &[Labelled], round: &Round, at: usize, with_peers: bool) -> Judg
             if with_peers {
                 figures.insert(1, own.map(|own| rate / own));
             }
-            // The bare stream is a yardstick and no limit: who moves an index once for many
-            // messages may be faster.
-            Judged { valid: true, count: flow.messages, figures }
+            figures
         }
         Found::Cost(cost) => {
             let one_ns = single_cost(steps, round, at);
             let ratio = one_ns.map(|one_ns| cost.ns_per_message / one_ns);
             let further = step.crowd.as_ref().map_or(0, |crowd| crowd.fast - 1) as f64;
             let growth = ratio.filter(|_| further > 0.0);
-            Judged {
-                valid: true,
-                count: cost.messages,
-                figures: vec![
-                    ratio,
-                    growth.map(|ratio| (ratio - 1.0) * 100.0 / further),
-                    Some(cost.ns_per_message),
-                    Some(cost.full_waits as f64),
-                ],
-            }
+            vec![
+                ratio,
+                growth.map(|ratio| (ratio - 1.0) * 100.0 / further),
+                Some(cost.ns_per_message),
+                Some(cost.full_waits as f64),
+            ]
         }
     }
 }
 
-fn judge_times(times: &Times, bare: &Times, own: Option<&Times>, with_peers: bool) -> Judged {
-    let all = |times: &Times| [times.p50_ns, times.p99_ns, times.p999_ns];
-    let over = |other: &Times| {
-        let pairs = all(times).into_iter().zip(all(other));
+fn figures_of_times(
+    times: &Times,
+    handoff: &Handoff,
+    own: Option<&Times>,
+    with_peers: bool,
+) -> Vec<Option<f64>> {
+    let over = |all: [Option<f64>; 3]| {
+        let pairs = times.percentiles_ns().into_iter().zip(all);
         pairs.map(|(one, other)| Some(one? / other?)).collect::<Vec<_>>()
     };
-    let mut figures = over(bare);
-    let valid = figures[0].is_some_and(|ratio| ratio >= RATIO_MIN);
+    let mut figures = over(handoff.percentiles_ns());
     if with_peers {
-        figures.extend(own.map_or(vec![None; 3], over));
+        figures.extend(own.map_or(vec![None; 3], |own| over(own.percentiles_ns())));
     }
-    figures.extend(all(times));
+    figures.extend(times.percentiles_ns());
     figures.push(None);
-    Judged { valid, count: times.samples, figures }
+    figures
 }
 
 /// What publishing costs with one subscriber of the mode of those of step `at`.
 fn single_cost(steps: &[Labelled], round: &Round, at: usize) -> Option<f64> {
     let mode = steps[at].crowd.as_ref()?.mode;
-    steps.iter().zip(&round.blocks).find_map(|(step, found)| match (&step.crowd, found) {
+    (0..steps.len()).find_map(|at| match (&steps[at].crowd, &round.counted(at)?.found) {
         (Some(crowd), Found::Cost(cost))
             if crowd.fast == 1 && crowd.mode == mode && crowd.beside.is_none() =>
         {
@@ -513,7 +563,8 @@ fn goals(kind: Kind, steps: &[Labelled], rows: &[Row], columns: &[&str]) -> Vec<
             }
         }
         Kind::Streams if takes_part("tickcast") => {
-            let ratio = most("tickcast", "x bare stream");
+            // Where it is beaten, it was slow itself, and says nothing.
+            let ratio = most("tickcast", "x bare stream").filter(|&ratio| ratio <= 1.0);
             goals.push(Outcome::new("tickcast", Bound::AtLeast(0.7), "bare stream", ratio));
             if takes_part("aeron") {
                 let ratio = most("aeron", "x tickcast").map(|ratio| 1.0 / ratio);
@@ -545,16 +596,39 @@ fn goals(kind: Kind, steps: &[Labelled], rows: &[Row], columns: &[&str]) -> Vec<
 }
 
 impl Curve {
-    fn of(name: String, kind: CurveKind, whole: Samples, clock: &Clock) -> Self {
-        let mut beyond_ns = Vec::new();
-        // Twenty to a factor of ten.
-        for at in 0..=140 {
-            let share = 10f64.powf(-f64::from(at) / 20.0);
-            if let Some(ns) = Percentile::beyond(share).of(&whole, clock.step_ns) {
-                beyond_ns.push((share, (ns - clock.cost_ns).max(0.0)));
-            }
+    /// The distribution of all of these times, which `clock` took.
+    pub fn of(name: String, kind: CurveKind, whole: Samples, clock: &Clock) -> Self {
+        // As of the percentiles of `Times`.
+        let cost_ns = match kind {
+            CurveKind::Hiccups | CurveKind::PacedRoundTrips | CurveKind::OneWay => 0.0,
+            CurveKind::HandOff
+            | CurveKind::RoundTrips
+            | CurveKind::BareDisk
+            | CurveKind::Journal => clock.cost_ns,
+        };
+        let ns = |share| {
+            let ns: f64 = Percentile::beyond(share).of(&whole, clock.step_ns)?;
+            Some((share, (ns - cost_ns).max(0.0)))
+        };
+        let beyond_ns = shares().filter_map(ns).collect();
+        Self { name, kind, samples: whole.len(), beyond_ns, cost_ns, whole }
+    }
+
+    fn of_hiccups(name: String, hiccups: &Hiccups) -> Self {
+        let ns = |share| Some((share, hiccups.ns_beyond(share)?));
+        Self {
+            name,
+            kind: CurveKind::Hiccups,
+            samples: hiccups.gaps.len(),
+            beyond_ns: shares().filter_map(ns).collect(),
+            cost_ns: 0.0,
+            whole: hiccups.gaps.clone(),
         }
-        Self { name, kind, samples: whole.len(), beyond_ns, whole }
+    }
+
+    /// What it is of.
+    pub fn kind(&self) -> CurveKind {
+        self.kind
     }
 
     /// The time that this share of samples exceeds.
@@ -564,25 +638,24 @@ impl Curve {
     }
 }
 
-fn curves(steps: &[Labelled], rounds: &[&Round], clock: &Clock) -> Vec<Curve> {
-    let sum = |of: &dyn Fn(&Round) -> Option<Samples>| {
-        let mut whole = Samples::default();
-        rounds.iter().filter_map(|round| of(round)).for_each(|samples| whole.add(&samples));
-        whole
-    };
-    let mut curves = vec![Curve::of(
-        "bare hand-off".to_owned(),
-        CurveKind::HandOff,
-        sum(&|round| Some(round.opening.whole.clone())),
-        clock,
-    )];
-    for (at, side) in ["near", "far"].iter().enumerate() {
-        curves.push(Curve::of(
-            format!("hiccups of the {side} core"),
-            CurveKind::Hiccups,
-            sum(&|round| Some(round.hiccups[at].clone())),
-            clock,
-        ));
+/// Those at which a curve is told, from all to one in ten million: twenty to a factor of ten.
+fn shares() -> impl Iterator<Item = f64> {
+    (0..=140).map(|at| 10f64.powf(-f64::from(at) / 20.0))
+}
+
+fn curves(
+    steps: &[Labelled],
+    rounds: &[&Round],
+    hiccups: &[Hiccups; 2],
+    clock: &Clock,
+) -> Vec<Curve> {
+    let mut whole = Samples::default();
+    let handoffs = rounds.iter().flat_map(|round| &round.handoffs);
+    handoffs.for_each(|times| whole.add(&times.whole));
+    let name = "bare hand-off".to_owned();
+    let mut curves = vec![Curve::of(name, CurveKind::HandOff, whole, clock)];
+    for (side, hiccups) in ["near", "far"].iter().zip(hiccups) {
+        curves.push(Curve::of_hiccups(format!("hiccups of the {side} core"), hiccups));
     }
     for (at, step) in steps.iter().enumerate() {
         let kind = match step.step {
@@ -591,11 +664,14 @@ fn curves(steps: &[Labelled], rounds: &[&Round], clock: &Clock) -> Vec<Curve> {
             Step::OneWay { .. } => CurveKind::OneWay,
             Step::Stream { .. } | Step::Bursts { .. } => continue,
         };
-        let whole = sum(&|round| match &round.blocks[at] {
-            Found::Times(times) => Some(times.whole.clone()),
-            Found::OpenLoop(found) => Some(found.times.whole.clone()),
-            Found::Flow(_) | Found::Cost(_) => None,
-        });
+        let mut whole = Samples::default();
+        for block in rounds.iter().filter_map(|round| round.counted(at)) {
+            match &block.found {
+                Found::Times(times) => whole.add(&times.whole),
+                Found::OpenLoop(found) => whole.add(&found.times.whole),
+                Found::Flow(_) | Found::Cost(_) => {}
+            }
+        }
         curves.push(Curve::of(step.row.clone(), kind, whole, clock));
     }
     curves

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::clock::Clock;
 use crate::laps::Laps;
+use crate::random::Random;
 use crate::statistics::Samples;
 
 /// Round trips before the clock starts, in each block: the contender before left its own lines and
@@ -45,12 +46,9 @@ pub(crate) trait RoundTrip {
         for _ in 0..WARM_UP {
             self.round_trip::<GAP>()?;
         }
-        let mut random = count;
+        let mut random = Random::new(count);
         for _ in 0..count {
-            // The constants of D. E. Knuth's MMIX.
-            random = random.wrapping_mul(6_364_136_223_846_793_005);
-            random = random.wrapping_add(1_442_695_040_888_963_407);
-            (0..(random >> 33) % THINK_STEPS).for_each(|step| _ = black_box(step));
+            (0..random.below(THINK_STEPS)).for_each(|step| _ = black_box(step));
             let start = clock.now();
             self.round_trip::<GAP>()?;
             laps.push(clock.now() - start);

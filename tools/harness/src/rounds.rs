@@ -1,12 +1,15 @@
-//! Blocks are interleaved here: each round measures the bare hand-off, every step once, and the
-//! hand-off again, so that whatever the host does in between, it does to all alike.
+//! Blocks are interleaved here: each round measures every step once, in another order each time,
+//! with the bare hand-off before each and after the last. So whatever the host does, it does to all
+//! alike, and each block has its yardstick on both sides.
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::hiccups::Hiccups;
+use crate::random::Random;
 use crate::session::Session;
-use crate::statistics::{Samples, same_regime};
+use crate::statistics::{Spread, same_regime};
 use crate::step::{self, Found, Planned, Times, fastest};
 use crate::task::Task;
 
@@ -16,28 +19,142 @@ const HANDOFF_SAMPLES: u64 = 10_000;
 const OVERSUBSCRIBED_SHARE: u64 = 50;
 /// Rounds that do not count.
 const WARM_UP_ROUNDS: usize = 3;
+/// The hand-offs before and after a block differ by no more than this factor, or something has
+/// happened meanwhile.
+const HANDOFFS_FACTOR: f64 = 1.1;
+/// Nobody is faster than the physical limit: where the ratio of a round trip to the hand-off is
+/// below this, the yardstick is wrong.
+pub(crate) const RATIO_MIN: f64 = 0.97;
 
 /// One round.
 #[derive(Debug, Serialize)]
 pub(crate) struct Round {
-    /// The bare hand-off before the steps.
-    pub(crate) opening: Times,
+    /// The steps in the order in which they ran.
+    pub(crate) order: Vec<usize>,
+    /// The bare hand-off before each of these, and after the last.
+    pub(crate) handoffs: Vec<Times>,
     /// One block for each step.
-    pub(crate) blocks: Vec<Found>,
-    /// The bare hand-off after the steps: how well the yardstick repeats.
-    pub(crate) closing: Times,
-    /// Whether the host stayed in one regime throughout.
-    pub(crate) settled: bool,
+    pub(crate) blocks: Vec<Block>,
     /// What each of the two cores was kept from.
-    #[serde(skip)]
-    pub(crate) hiccups: [Samples; 2],
+    pub(crate) hiccups: [Hiccups; 2],
+    /// How often a side had to leave its core to another program within a block.
+    pub(crate) preemptions: u64,
+}
+
+/// What a step found, beside its yardstick.
+#[derive(Debug, Serialize)]
+pub(crate) struct Block {
+    /// The bare hand-off, the mean of before and after.
+    pub(crate) handoff: Handoff,
+    pub(crate) verdict: Verdict,
+    #[serde(flatten)]
+    pub(crate) found: Found,
+}
+
+/// Whether a block counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Verdict {
+    Counts,
+    /// The hand-offs around it differ, or are not those of the round: the host was at work.
+    Unsettled,
+    /// Its round trips are faster than bare hand-offs: it counts, but its ratio to them does not.
+    BeatsTheLimit,
+}
+
+impl Block {
+    /// What its times are set against: nothing, where that is no limit.
+    pub(crate) fn yardstick(&self) -> Handoff {
+        match self.verdict {
+            Verdict::BeatsTheLimit => Handoff { p50_ns: None, p99_ns: None, p999_ns: None },
+            Verdict::Counts | Verdict::Unsettled => self.handoff,
+        }
+    }
+}
+
+/// Percentiles of the bare hand-off beside a block, in ns.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Handoff {
+    pub(crate) p50_ns: Option<f64>,
+    pub(crate) p99_ns: Option<f64>,
+    pub(crate) p999_ns: Option<f64>,
+}
+
+impl Handoff {
+    /// Of one of them.
+    pub(crate) fn of(times: &Times) -> Self {
+        Self::mean_of(times, times)
+    }
+
+    /// p50, p99, p99.9.
+    pub(crate) fn percentiles_ns(&self) -> [Option<f64>; 3] {
+        [self.p50_ns, self.p99_ns, self.p999_ns]
+    }
+
+    fn mean_of(one: &Times, other: &Times) -> Self {
+        let mean = |of: fn(&Times) -> Option<f64>| Some(of(one)?.midpoint(of(other)?));
+        Self {
+            p50_ns: mean(|times| times.p50_ns),
+            p99_ns: mean(|times| times.p99_ns),
+            p999_ns: mean(|times| times.p999_ns),
+        }
+    }
+}
+
+impl Verdict {
+    /// Of a block between two hand-offs, in a round with this median of them.
+    fn of(found: &Found, before: &Times, after: &Times, round_ns: f64) -> Self {
+        let Some((before_ns, after_ns)) = before.p50_ns.zip(after.p50_ns) else {
+            return Self::Unsettled;
+        };
+        let mean_ns = before_ns.midpoint(after_ns);
+        let differ = before_ns.max(after_ns) / before_ns.min(after_ns);
+        if differ > HANDOFFS_FACTOR || !same_regime(mean_ns, round_ns) {
+            return Self::Unsettled;
+        }
+        match found {
+            Found::Times(times) if times.p50_ns.is_some_and(|ns| ns < RATIO_MIN * mean_ns) => {
+                Self::BeatsTheLimit
+            }
+            _ => Self::Counts,
+        }
+    }
 }
 
 impl Round {
-    /// The median of the opening hand-off in ns.
-    pub(crate) fn handoff_ns(&self) -> f64 {
-        self.opening.p50_ns.unwrap_or(f64::NAN)
+    fn new(
+        order: Vec<usize>,
+        handoffs: Vec<Times>,
+        found: Vec<Found>,
+        hiccups: [Hiccups; 2],
+        preemptions: u64,
+    ) -> Self {
+        let round_ns = median_ns(&handoffs);
+        let mut blocks: Vec<Option<Block>> = order.iter().map(|_| None).collect();
+        for ((&at, around), found) in order.iter().zip(handoffs.windows(2)).zip(found) {
+            let (before, after) = (&around[0], &around[1]);
+            let handoff = Handoff::mean_of(before, after);
+            let verdict = Verdict::of(&found, before, after, round_ns);
+            blocks[at] = Some(Block { handoff, verdict, found });
+        }
+        let blocks = blocks.into_iter().flatten().collect();
+        Self { order, handoffs, blocks, hiccups, preemptions }
     }
+
+    /// The median of the hand-offs in ns.
+    pub(crate) fn handoff_ns(&self) -> f64 {
+        median_ns(&self.handoffs)
+    }
+
+    /// What step `at` found, if that counts.
+    pub(crate) fn counted(&self, at: usize) -> Option<&Block> {
+        Some(&self.blocks[at]).filter(|block| block.verdict != Verdict::Unsettled)
+    }
+}
+
+fn median_ns(handoffs: &[Times]) -> f64 {
+    let spread = Spread::of(handoffs.iter().filter_map(|times| times.p50_ns).collect());
+    spread.map_or(f64::NAN, |spread| spread.median)
 }
 
 /// A block of the bare hand-off.
@@ -52,32 +169,49 @@ pub(crate) fn handoff(session: &mut Session) -> Result<Times> {
     })
 }
 
-/// Three rounds that do not count. They tell how long blocks are, which ways to wait are the
-/// fastest, and how far a sweep of rates goes: to the first that was not kept up in any.
-fn warm_up(session: &mut Session, plan: &mut Vec<Planned>) -> Result<()> {
-    let mut keeps_up = vec![false; plan.len()];
-    for round in 0..WARM_UP_ROUNDS {
-        handoff(session)?;
-        for (planned, keeps_up) in plan.iter_mut().zip(&mut keeps_up) {
-            session.interrupt.check()?;
-            let found = planned.block(session)?;
-            planned.adjust(&found);
-            if round + 1 == WARM_UP_ROUNDS {
-                planned.settle(&found);
-            }
-            *keeps_up |= planned.keeps_up(&found);
+/// One round of all steps.
+fn round(session: &mut Session, plan: &[Planned], random: &mut Random) -> Result<Round> {
+    let preemptions = session.preemptions;
+    let mut order: Vec<usize> = (0..plan.len()).collect();
+    random.shuffle(&mut order);
+    let mut handoffs = vec![handoff(session)?];
+    let mut found = Vec::new();
+    for &at in &order {
+        session.interrupt.check()?;
+        found.push(plan[at].block(session)?);
+        handoffs.push(handoff(session)?);
+    }
+    let hiccups = step::hiccups(session)?;
+    Ok(Round::new(order, handoffs, found, hiccups, session.preemptions - preemptions))
+}
+
+/// Rounds that do not count. They tell how long blocks are, which ways to wait are the fastest, and
+/// how far a sweep of rates goes: to the first that was not kept up in any.
+fn warm_up(session: &mut Session, plan: &mut Vec<Planned>, random: &mut Random) -> Result<()> {
+    let mut rounds: Vec<Round> = Vec::new();
+    for _ in 0..WARM_UP_ROUNDS {
+        let round = round(session, plan, random)?;
+        for (planned, block) in plan.iter_mut().zip(&round.blocks) {
+            planned.adjust(&block.found);
+        }
+        rounds.push(round);
+    }
+    let mut too_much = Vec::new();
+    for (at, planned) in plan.iter_mut().enumerate() {
+        let found = || rounds.iter().map(|round| &round.blocks[at].found);
+        // The first block was only to tell how long one is.
+        planned.settle(found().skip(1));
+        if !found().any(|found| planned.keeps_up(found)) {
+            too_much.push(planned.clone());
         }
     }
-    let too_much = plan.iter().zip(keeps_up).filter(|(_, keeps_up)| !keeps_up);
-    let too_much: Vec<Planned> = too_much.map(|(planned, _)| planned.clone()).collect();
     plan.retain(|planned| {
         !planned.sweeps || !too_much.iter().any(|other| planned.is_beyond(other))
     });
     Ok(())
 }
 
-/// Runs rounds for `duration` after those that only warm up. Each
-/// round begins with another step.
+/// Runs rounds for `duration` after those that only warm up.
 ///
 /// # Errors
 /// When a block fails, or the user wants an end.
@@ -86,25 +220,54 @@ pub(crate) fn interleave(
     plan: &mut Vec<Planned>,
     duration: Duration,
 ) -> Result<Vec<Round>> {
-    warm_up(session, plan)?;
+    let mut random = Random::new(0);
+    warm_up(session, plan, &mut random)?;
     let mut rounds = Vec::new();
     let start = Instant::now();
-    for first in 0.. {
-        let opening = handoff(session)?;
-        let mut blocks: Vec<Option<Found>> = plan.iter().map(|_| None).collect();
-        for at in (0..plan.len()).map(|next| (first + next) % plan.len()) {
-            session.interrupt.check()?;
-            blocks[at] = Some(plan[at].block(session)?);
-        }
-        let hiccups = step::hiccups(session)?;
-        let closing = handoff(session)?;
-        let both_ns = opening.p50_ns.zip(closing.p50_ns);
-        let settled = both_ns.is_some_and(|(one_ns, other_ns)| same_regime(one_ns, other_ns));
-        let blocks = blocks.into_iter().flatten().collect();
-        rounds.push(Round { opening, blocks, closing, settled, hiccups });
+    loop {
+        rounds.push(round(session, plan, &mut random)?);
         if start.elapsed() >= duration {
-            break;
+            return Ok(rounds);
         }
     }
-    Ok(rounds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, Source};
+    use crate::statistics::Samples;
+
+    fn times(ns: u64) -> Times {
+        let mut clock = Clock::of(Source::Monotonic).unwrap();
+        clock.cost_ns = 0.0;
+        Times::of(Samples::from(vec![(ns, 1_000)]), &clock, "")
+    }
+
+    #[test]
+    fn a_block_counts_by_the_hand_offs_around_it() {
+        // Steps 2, 0, 1, 3 in this order, with the host at work during step 0.
+        let handoffs = [100, 100, 140, 140, 140].map(times).to_vec();
+        let found = [112, 150, 130, 151].map(|ns| Found::Times(times(ns))).to_vec();
+        let order = vec![2, 0, 1, 3];
+        let round = Round::new(order, handoffs, found, Default::default(), 0);
+        let verdicts: Vec<Verdict> = round.blocks.iter().map(|block| block.verdict).collect();
+        use Verdict::{BeatsTheLimit, Counts, Unsettled};
+        assert_eq!(verdicts, [Unsettled, BeatsTheLimit, Counts, Counts]);
+        let near = |found: Option<f64>, ns: f64| (found.unwrap() - ns).abs() < 0.1;
+        assert!(near(round.blocks[0].handoff.p50_ns, 120.0));
+        assert!(near(round.blocks[2].handoff.p50_ns, 100.0));
+        assert!(round.counted(0).is_none() && round.counted(2).is_some());
+        // It counts, but is not set against what it beats.
+        assert_eq!(round.counted(1).unwrap().yardstick().p50_ns, None);
+    }
+
+    #[test]
+    fn a_block_in_another_state_of_the_host_than_its_round_does_not_count() {
+        let handoffs = [100, 100, 100, 400, 400].map(times).to_vec();
+        let found = [120, 120, 120, 480].map(|ns| Found::Times(times(ns))).to_vec();
+        let round = Round::new(vec![0, 1, 2, 3], handoffs, found, Default::default(), 0);
+        let counted = [0, 1, 2, 3].map(|at| round.counted(at).is_some());
+        assert_eq!(counted, [true, true, false, false]);
+    }
 }

@@ -1,9 +1,9 @@
 //! A run: the clock, the cores, both sides, and all that takes part. Blocks are measured here.
 use std::any::Any;
-use std::process;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
+use crate::BUILT_IN;
 use crate::bare::Bare;
 use crate::catalogue::{self, Entry};
 use crate::clock::Clock;
@@ -36,6 +36,10 @@ impl Entrant {
     pub(crate) fn transport(name: &'static str, payload: Payload, place: Place) -> Self {
         Self { name, payload, place, crowd: None }
     }
+
+    fn is_peer(&self) -> bool {
+        !BUILT_IN.iter().any(|entry| entry.name == self.name)
+    }
 }
 
 /// What a block yields.
@@ -45,6 +49,8 @@ pub(crate) struct Measured {
     pub(crate) outcome: Outcome,
     /// From before the first message was sent until all were taken, by the near side's clock.
     pub(crate) duration_ns: u64,
+    /// How often a side had to leave its core to another program.
+    pub(crate) preemptions: u64,
 }
 
 /// A run that is going on.
@@ -53,8 +59,11 @@ pub(crate) struct Session {
     pub(crate) cores: Cores,
     pub(crate) clock: Clock,
     pub(crate) entrants: Vec<Entrant>,
-    /// The near half of each entrant, with its place in `sides` and its number there.
-    halves: Vec<(Box<dyn Near>, usize, usize)>,
+    /// How often a side had to leave its core to another program within a block so far.
+    pub(crate) preemptions: u64,
+    /// Of each entrant.
+    halves: Vec<Half>,
+    run: Run,
     bare: Bare,
     sides: Vec<FarSide>,
     _kept: Vec<Box<dyn Any>>,
@@ -87,6 +96,7 @@ impl Session {
         let cores = Cores::choose(setting.cores)?;
         let (bus, directory) = (TemporaryBus::create()?, TemporaryDirectory::create()?);
         let run = Run::new(directory.path().to_owned(), bus.name().to_owned(), setting.mode);
+        let run = run.on(cores);
         let mut places: Vec<Place> = entrants.iter().map(|entrant| entrant.place).collect();
         places.sort_unstable();
         places.dedup();
@@ -95,30 +105,30 @@ impl Session {
         }
         // Whatever the contenders start on their own is not to run on this core alone.
         let mut contenders: Vec<Vec<Contender>> = vec![Vec::new(); places.len()];
-        let (mut halves, mut kept, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
-        let mut taking_part = Vec::new();
+        let mut kept = Vec::new();
+        let mut left_out = Vec::new();
+        let mut halves: Vec<(Entrant, Half)> = Vec::new();
         for entrant in entrants {
             let side = places.iter().position(|place| *place == entrant.place).unwrap_or(0);
             match near(&entrant, &run, setting.catalogue) {
-                Ok((contender, half, keep)) => {
+                Ok((contender, near, keep)) => {
                     contenders[side].push(contender);
-                    halves.push((half, side, contenders[side].len()));
                     kept.extend(keep);
-                    taking_part.push(entrant);
+                    let number = contenders[side].len();
+                    let entry = match entrant.crowd {
+                        None => Some(catalogue::find(setting.catalogue, entrant.name)?),
+                        Some(_) => None,
+                    };
+                    halves.push((entrant, Half { near, side, number, entry }));
                 }
-                Err(error) => left_out.push(format!(
-                    "{}, {}, {}: left out: {error:#}",
-                    entrant.name,
-                    entrant.place.name(),
-                    entrant.payload
-                )),
+                Err(error) => left_out.push(leave_out(&entrant, error)?),
             }
         }
         cores::pin(cores.near)?;
         let clock = Clock::calibrate()?;
         let bare: Result<Vec<Bare>> = places.iter().map(|&at| Bare::create(&run, at)).collect();
         let mut sides = Vec::new();
-        for (&place, contenders) in places.iter().zip(contenders) {
+        for (side, (&place, contenders)) in places.iter().zip(contenders).enumerate() {
             let spec = Spec {
                 place,
                 core: cores.far,
@@ -128,16 +138,28 @@ impl Session {
                 mode: run.mode,
                 contenders,
             };
-            sides.push(FarSide::start(spec, &run, setting.catalogue)?);
+            let (far, failures) = FarSide::start(spec, &run, setting.catalogue)?;
+            sides.push(far);
+            for (number, why) in failures {
+                let is_it =
+                    |(_, half): &(Entrant, Half)| (half.side, half.number) == (side, number);
+                if let Some(at) = halves.iter().position(is_it) {
+                    let (entrant, _) = halves.remove(at);
+                    left_out.push(leave_out(&entrant, anyhow!("the far side: {why}"))?);
+                }
+            }
         }
+        let (entrants, halves) = halves.into_iter().unzip();
         // Of the last place: another process, where there is one.
         let bare = bare?.pop().context("no side")?;
         let session = Self {
             interrupt,
             cores,
             clock,
-            entrants: taking_part,
+            entrants,
+            preemptions: 0,
             halves,
+            run,
             bare,
             sides,
             _kept: kept,
@@ -154,7 +176,10 @@ impl Session {
     pub(crate) fn bare_block(&mut self, task: Task, count: u64) -> Result<Measured> {
         let side = self.sides.last_mut().context("no side")?;
         let order = Order { contender: 0, task, count };
-        block(&mut self.bare, side, &order, &self.clock).context("the bare machine")
+        let measured = block(&mut self.bare, side, &order, &self.clock);
+        let measured = measured.context("the bare machine")?;
+        self.preemptions += measured.preemptions;
+        Ok(measured)
     }
 
     /// Measures a block of an entrant.
@@ -162,10 +187,15 @@ impl Session {
     /// # Errors
     /// When a side fails.
     pub(crate) fn block(&mut self, entrant: usize, task: Task, count: u64) -> Result<Measured> {
-        let (near, side, contender) = &mut self.halves[entrant];
-        let order = Order { contender: *contender, task, count };
+        let Half { near, side, number, entry } = &mut self.halves[entrant];
+        let order = Order { contender: *number, task, count };
+        entry.map_or(Ok(()), |entry| entry.wake(&self.run))?;
         let measured = block(near.as_mut(), &mut self.sides[*side], &order, &self.clock);
-        measured.with_context(|| self.entrants[entrant].name)
+        let rested = entry.map_or(Ok(()), |entry| entry.rest(&self.run));
+        let measured = measured.and_then(|measured| rested.map(|()| measured));
+        let measured = measured.with_context(|| self.entrants[entrant].name)?;
+        self.preemptions += measured.preemptions;
+        Ok(measured)
     }
 
     /// How far the clocks of the two cores are apart.
@@ -180,23 +210,34 @@ impl Session {
         side.outcome()?;
         Ok(offset)
     }
+}
 
-    /// How often a side had to leave its core to another program so far.
-    ///
-    /// # Errors
-    /// When the far side is gone.
-    pub(crate) fn preemptions(&self) -> Result<u64> {
-        let mut preemptions = cores::preemptions(process::id())?;
-        for pid in self.sides.iter().filter_map(FarSide::pid) {
-            preemptions += cores::preemptions(pid)?;
-        }
-        Ok(preemptions)
+/// The near half of an entrant.
+struct Half {
+    near: Box<dyn Near>,
+    /// Its place in `sides`, and its number there.
+    side: usize,
+    number: usize,
+    /// Of a transport.
+    entry: Option<&'static Entry>,
+}
+
+/// What is told of a peer that cannot be had on this machine.
+///
+/// # Errors
+/// When it is no peer, but what the run is about.
+fn leave_out(entrant: &Entrant, error: anyhow::Error) -> Result<String> {
+    let who = format!("{}, {}, {}", entrant.name, entrant.place.name(), entrant.payload);
+    if entrant.is_peer() {
+        Ok(format!("{who}: left out: {error:#}"))
+    } else {
+        Err(error.context(who))
     }
 }
 
-type Half = (Contender, Box<dyn Near>, Vec<Box<dyn Any>>);
+type Made = (Contender, Box<dyn Near>, Vec<Box<dyn Any>>);
 
-fn near(entrant: &Entrant, run: &Run, catalogue: &[Entry]) -> Result<Half> {
+fn near(entrant: &Entrant, run: &Run, catalogue: &[Entry]) -> Result<Made> {
     if let Some(crowd) = &entrant.crowd {
         return Ok((Contender::Crowd(crowd.clone()), crowd.near(run)?, Vec::new()));
     }
@@ -214,6 +255,7 @@ fn block(
     order: &Order,
     clock: &Clock,
 ) -> Result<Measured> {
+    let before = cores::preemptions()?;
     side.begin(order)?;
     let start = clock.now();
     let timed = near.run(&order.task, order.count, clock).and_then(|timed| {
@@ -221,7 +263,11 @@ fn block(
         Ok((timed, clock.ns_since(start)))
     });
     match timed {
-        Ok((timed, duration_ns)) => Ok(Measured { timed, outcome: side.outcome()?, duration_ns }),
+        Ok((timed, duration_ns)) => {
+            let outcome = side.outcome()?;
+            let preemptions = cores::preemptions()? - before + outcome.preemptions;
+            Ok(Measured { timed, outcome, duration_ns, preemptions })
+        }
         // Who only saw that nothing came knows less than the other side.
         Err(error) if matches!(error.downcast_ref(), Some(BlockError::Stalled)) => {
             Err(side.outcome().err().unwrap_or(error))

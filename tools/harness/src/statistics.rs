@@ -3,7 +3,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 /// No percentile is told with fewer samples beyond it.
-const SAMPLES_BEYOND_MIN: u64 = 10;
+pub(crate) const SAMPLES_BEYOND_MIN: u64 = 10;
 
 /// Blocks whose hand-offs differ by more than this factor were taken in different regimes.
 const REGIME_FACTOR: f64 = 1.5;
@@ -27,17 +27,6 @@ impl Samples {
     #[inline]
     pub fn record(&mut self, ns: u64) {
         self.0.saturating_record(ns);
-    }
-
-    /// Counts a time during which nothing else could be sampled, and all the samples that were due
-    /// meanwhile: as late as they would have been found.
-    pub fn record_gap(&mut self, gap_ns: u64, due_every_ns: u64) {
-        self.record(gap_ns);
-        let mut missed_ns = gap_ns.saturating_sub(due_every_ns);
-        while due_every_ns > 0 && missed_ns >= due_every_ns {
-            self.record(missed_ns);
-            missed_ns -= due_every_ns;
-        }
     }
 
     /// Counts all of `other`, too.
@@ -260,16 +249,6 @@ mod tests {
         assert!(near(Percentile::P50.of(&uniform, 1.0), 500.5));
         assert!(near(Percentile::P99.of(&uniform, 1.0), 990.5));
         assert!(near(Percentile::P999.of(&uniform, 1.0), 999.5));
-    }
-
-    #[test]
-    fn a_gap_counts_for_all_that_was_due_in_it() {
-        let mut samples = Samples::default();
-        samples.record_gap(1_000, 100);
-        assert_eq!((samples.len(), samples.max_ns()), (10, 1_000));
-        assert_eq!(samples.count_beyond(500), 5);
-        samples.record_gap(99, 100);
-        assert_eq!(samples.len(), 11, "nothing was due in a shorter one");
     }
 
     #[test]

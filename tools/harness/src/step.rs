@@ -3,6 +3,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::clock::Clock;
+use crate::hiccups::Hiccups;
 use crate::session::{Measured, Session};
 use crate::statistics::{Percentile, Samples};
 use crate::task::{Polling, Task, Waiting};
@@ -14,7 +15,7 @@ const ROUND_TRIPS_NS: f64 = 20e6;
 const STREAM_NS: f64 = 20e6;
 const OPEN_LOOP_NS: f64 = 10e6;
 const BURSTS_NS: f64 = 5e6;
-const HICCUPS_NS: u64 = 3_000_000;
+const HICCUPS_NS: u64 = 50_000_000;
 /// Most round trips of a block: enough for a 99.9th percentile, about 1 ms when the cores are near.
 const ROUND_TRIPS_MAX: u64 = 10_000;
 /// Most messages of a stream's block. A stream has two states, with a reader at the writer's heels
@@ -24,13 +25,13 @@ const STREAM_MAX: u64 = 1 << 20;
 const WAITINGS_KEPT: usize = 2;
 /// Fewest of anything in a block.
 const COUNT_MIN: u64 = 100;
-/// Messages that were sent a whole period late are late, and at least by so much.
-const LATE_NS_MIN: u64 = 1_000;
+/// Messages that were sent so long after they were due, or longer, are late.
+const LATE_NS: u64 = 1_000;
 /// More than this share of late messages make the times of an open loop worthless: the generator
 /// did not do what was asked.
 const LATE_SHARE_MAX: f64 = 0.01;
 /// Below this share of its rate, an open loop asked for more than there is: it is past the knee.
-const ACHIEVED_SHARE_MIN: f64 = 0.99;
+pub(crate) const ACHIEVED_SHARE_MIN: f64 = 0.99;
 
 /// One thing to measure in each round.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -70,7 +71,9 @@ pub(crate) enum Found {
     Cost(Cost),
 }
 
-/// A distribution of times, net of the clock's own cost.
+/// A distribution of times: of those between two readings of the clock, net of what a reading
+/// costs. A time that counts from when a message was due has one reading in it, and that is not
+/// subtracted.
 #[derive(Debug, Clone, Serialize)]
 pub struct Times {
     /// How many.
@@ -97,14 +100,24 @@ pub(crate) struct OpenLoop {
     pub(crate) times: Times,
     /// From the first message that was due to the last that was received.
     pub(crate) achieved_per_s: f64,
-    /// The share of messages that the generator sent a whole period too late, and 1 us at least,
-    /// whatever kept it.
+    /// The share of messages that the generator sent 1 us too late or later, whatever kept it.
     pub(crate) late_share: f64,
     pub(crate) lateness_p99_ns: Option<f64>,
     /// Messages that found no room when they were due.
     pub(crate) refused: u64,
     /// Messages that a lossy subscriber missed.
     pub(crate) lost: u64,
+    /// Messages that were there before they were sent, by the two cores' clocks.
+    pub(crate) negative: u64,
+    /// What each subscriber of a crowd had.
+    pub(crate) each: Vec<Each>,
+}
+
+/// The times of one of many subscribers.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Each {
+    pub(crate) p50_ns: Option<f64>,
+    pub(crate) p99_ns: Option<f64>,
 }
 
 /// How long messages took, from before the first was sent until all were taken.
@@ -131,36 +144,67 @@ pub(crate) struct Cost {
 
 impl Times {
     pub(crate) fn of(whole: Samples, clock: &Clock, setting: &str) -> Self {
+        Self::net_of(clock.cost_ns, whole, clock, setting)
+    }
+
+    fn net_of(cost_ns: f64, whole: Samples, clock: &Clock, setting: &str) -> Self {
         let net = |percentile: Percentile| {
-            percentile.of(&whole, clock.step_ns).map(|gross_ns| gross_ns - clock.cost_ns)
+            percentile.of(&whole, clock.step_ns).map(|gross_ns| gross_ns - cost_ns)
         };
         Self {
             samples: whole.len(),
             p50_ns: net(Percentile::P50),
             p99_ns: net(Percentile::P99),
             p999_ns: net(Percentile::P999),
-            max_ns: (whole.max_ns() as f64 - clock.cost_ns).max(0.0),
+            max_ns: (whole.max_ns() as f64 - cost_ns).max(0.0),
             setting: setting.to_owned(),
             whole,
         }
     }
 }
 
+impl Times {
+    /// p50, p99, p99.9.
+    pub(crate) fn percentiles_ns(&self) -> [Option<f64>; 3] {
+        [self.p50_ns, self.p99_ns, self.p999_ns]
+    }
+}
+
+impl Found {
+    /// How many round trips or messages.
+    pub(crate) fn count(&self) -> u64 {
+        match self {
+            Self::Times(times) => times.samples,
+            Self::OpenLoop(found) => found.times.samples,
+            Self::Flow(flow) => flow.messages,
+            Self::Cost(cost) => cost.messages,
+        }
+    }
+}
+
 impl OpenLoop {
-    fn of(measured: Measured, count: u64, rate: u64, times: Samples, clock: &Clock) -> Self {
-        let late_ns = (1_000_000_000 / rate).max(LATE_NS_MIN);
+    fn of(measured: Measured, count: u64, times: Samples, clock: &Clock) -> Self {
         let Measured { timed, outcome, .. } = measured;
         // From the first that was due to the last that was had: so many periods, less one.
         let last = timed.last.max(outcome.last);
         let duration_ns = clock.ns(last.saturating_sub(timed.first)).max(1);
         let lateness = timed.lateness;
         Self {
-            times: Times::of(times, clock, ""),
+            times: Times::net_of(0.0, times, clock, ""),
             achieved_per_s: count.saturating_sub(1) as f64 * 1e9 / duration_ns as f64,
-            late_share: lateness.count_beyond(late_ns) as f64 / lateness.len().max(1) as f64,
+            late_share: lateness.count_beyond(LATE_NS - 1) as f64 / lateness.len().max(1) as f64,
             lateness_p99_ns: Percentile::P99.of(&lateness, clock.step_ns),
             refused: timed.refused,
             lost: outcome.lost,
+            negative: outcome.negative,
+            each: outcome
+                .each
+                .iter()
+                .map(|each| Each {
+                    p50_ns: Percentile::P50.of(each, clock.step_ns),
+                    p99_ns: Percentile::P99.of(each, clock.step_ns),
+                })
+                .collect(),
         }
     }
 
@@ -171,7 +215,9 @@ impl OpenLoop {
 
     /// Whether everything that was asked for at `rate` came through as it was asked.
     pub(crate) fn keeps_up(&self, rate: u64) -> bool {
-        self.refused == 0 && self.achieved_per_s >= ACHIEVED_SHARE_MIN * rate as f64
+        self.refused == 0
+            && self.lost == 0
+            && self.achieved_per_s >= ACHIEVED_SHARE_MIN * rate as f64
     }
 }
 
@@ -211,14 +257,14 @@ impl Planned {
                 let task = Task::PacedRoundTrips { period_ticks: period_ticks(rate) };
                 let mut measured = session.block(entrant, task, count)?;
                 let times = std::mem::take(&mut measured.timed.samples);
-                Ok(Found::OpenLoop(OpenLoop::of(measured, count, rate, times, &clock)))
+                Ok(Found::OpenLoop(OpenLoop::of(measured, count, times, &clock)))
             }
             Step::OneWay { rate } => {
                 let task = Task::OneWay { period_ticks: period_ticks(rate) };
                 let mut measured = session.block(entrant, task, count)?;
                 let mut times = std::mem::take(&mut measured.outcome.samples);
                 measured.outcome.each.iter().for_each(|each| times.add(each));
-                Ok(Found::OpenLoop(OpenLoop::of(measured, count, rate, times, &clock)))
+                Ok(Found::OpenLoop(OpenLoop::of(measured, count, times, &clock)))
             }
             Step::Stream { in_batches } => {
                 let batch = if in_batches { BATCH } else { 1 };
@@ -258,12 +304,21 @@ impl Planned {
         }
     }
 
-    /// Leaves only the ways to wait that were the fastest in a first block.
-    pub(crate) fn settle(&mut self, found: &Found) {
-        if let Found::Flow(flow) = found {
-            let mut tried = flow.tried.clone();
-            tried.sort_by(|one, other| other.1.total_cmp(&one.1));
-            self.waitings = tried.iter().take(WAITINGS_KEPT).map(|&(waiting, _)| waiting).collect();
+    /// Leaves only the ways to wait that were the fastest in all of these blocks together.
+    pub(crate) fn settle<'a>(&mut self, found: impl Iterator<Item = &'a Found>) {
+        let flows: Vec<&Flow> = found
+            .filter_map(|found| match found {
+                Found::Flow(flow) => Some(flow),
+                _ => None,
+            })
+            .collect();
+        let rate = |waiting: &Waiting| {
+            let tried = flows.iter().flat_map(|flow| &flow.tried);
+            tried.filter(|(own, _)| own == waiting).map(|(_, rate)| rate).sum::<f64>()
+        };
+        self.waitings.sort_by(|one, other| rate(other).total_cmp(&rate(one)));
+        if !flows.is_empty() {
+            self.waitings.truncate(WAITINGS_KEPT);
         }
     }
 
@@ -329,9 +384,10 @@ pub(crate) fn fastest(
 ///
 /// # Errors
 /// When a side fails.
-pub(crate) fn hiccups(session: &mut Session) -> Result<[Samples; 2]> {
+pub(crate) fn hiccups(session: &mut Session) -> Result<[Hiccups; 2]> {
     let measured = session.bare_block(Task::Hiccups, HICCUPS_NS)?;
-    Ok([measured.timed.samples, measured.outcome.samples])
+    let both = [measured.timed.samples, measured.outcome.samples];
+    Ok(both.map(|gaps| Hiccups { watched_ns: HICCUPS_NS, gaps }))
 }
 
 #[cfg(test)]
@@ -346,9 +402,10 @@ mod tests {
         let clock = Clock::of(Source::Monotonic).unwrap();
         let (first, last) = (1_000, 1_000 + 9_990_000);
         let timed = Timed { lateness, first, last, ..Timed::default() };
-        let measured = Measured { timed, outcome: Outcome::default(), duration_ns: 77 };
+        let outcome = Outcome::default();
+        let measured = Measured { timed, outcome, duration_ns: 77, preemptions: 0 };
         let times = Samples::from(vec![(100, 1_000)]);
-        OpenLoop::of(measured, 1_000, 100_000, times, &clock)
+        OpenLoop::of(measured, 1_000, times, &clock)
     }
 
     #[test]
@@ -369,7 +426,8 @@ mod tests {
                 Polling::Spaced => 200,
             };
             let timed = Timed { samples: Samples::from(vec![(ns, 100)]), ..Timed::default() };
-            Ok(Measured { timed, outcome: Outcome::default(), duration_ns: 1 })
+            let outcome = Outcome::default();
+            Ok(Measured { timed, outcome, duration_ns: 1, preemptions: 0 })
         });
         assert_eq!(times.unwrap().setting, "pausing");
     }

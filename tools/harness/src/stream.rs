@@ -11,7 +11,7 @@ use anyhow::Result;
 
 use crate::message::Words;
 use crate::shared::{self, Line};
-use crate::transport::{Link, Place, Receiver, Sender, Transport};
+use crate::transport::{Link, Place, RING_BYTES, Receiver, Sender, Transport};
 
 /// Lines before the slots: the cursor, on a pair of lines of its own.
 const CURSOR_LINES: usize = 2;
@@ -39,13 +39,20 @@ impl BareStream {
     const fn slot_lines<const W: usize>() -> usize {
         (W + WORDS_BEFORE).div_ceil(8)
     }
+
+    /// A power of two, for a mask: the one that is nearest to the bytes that everybody gets.
+    const fn slots<const W: usize>() -> usize {
+        let fit = RING_BYTES / (Self::slot_lines::<W>() * size_of::<Line>());
+        let above = fit.next_power_of_two();
+        if above - fit < fit - above / 2 { above } else { above / 2 }
+    }
 }
 
 impl End {
-    fn open(link: &Link<'_>) -> Result<Self> {
+    fn open<const W: usize>(link: &Link<'_>) -> Result<Self> {
         let lines = shared::open(&link.path("slots"))?;
         let (cursor, slots) = lines.split_at(CURSOR_LINES);
-        let mask = link.capacity() as u64 - 1;
+        let mask = BareStream::slots::<W>() as u64 - 1;
         Ok(Self { cursor: &cursor[0].words[0], slots, mask, next: 0, gate: 0 })
     }
 
@@ -73,16 +80,16 @@ impl Transport for BareStream {
     type Receiver<const W: usize> = End;
 
     fn create<const W: usize>(link: &Link<'_>) -> Result<Box<dyn Any>> {
-        let lines = CURSOR_LINES + link.capacity() * Self::slot_lines::<W>();
+        let lines = CURSOR_LINES + Self::slots::<W>() * Self::slot_lines::<W>();
         Ok(Box::new(shared::create(&link.path("slots"), lines)?))
     }
 
     fn sender<const W: usize>(link: &Link<'_>) -> Result<End> {
-        End::open(link)
+        End::open::<W>(link)
     }
 
     fn receiver<const W: usize>(link: &Link<'_>) -> Result<End> {
-        End::open(link)
+        End::open::<W>(link)
     }
 }
 

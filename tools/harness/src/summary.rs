@@ -6,11 +6,11 @@ use crate::heading::Heading;
 use crate::message::Payload;
 use crate::offset::Offset;
 use crate::report::{Labelled, best_rate, own_times};
-use crate::rounds::Round;
+use crate::rounds::{Block, Round, Verdict};
 use crate::statistics::Spread;
 use crate::step::{Found, Step, Times};
 use crate::transport::Place;
-use crate::verdict::{RATIO_MIN, Standing};
+use crate::verdict::{BLOCKS_MIN, Standing};
 
 /// A run in a few figures: medians over blocks.
 #[derive(Debug, Serialize)]
@@ -89,39 +89,54 @@ impl Compared {
     }
 }
 
-type Of = fn(&Times) -> Option<f64>;
-const PERCENTILES: [Of; 3] = [|times| times.p50_ns, |times| times.p99_ns, |times| times.p999_ns];
-
-fn median(values: Vec<f64>) -> Option<f64> {
-    Spread::of(values).map(|spread| spread.median)
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    Spread::of(values.collect()).map(|spread| spread.median)
 }
 
 impl Percentiles {
-    /// Medians over rounds of what `of` makes of each percentile.
-    fn of(rounds: &[&Round], of: impl Fn(&Round, Of) -> Option<f64>) -> Self {
-        let [p50, p99, p999] = PERCENTILES.map(|percentile| {
-            median(rounds.iter().filter_map(|round| of(round, percentile)).collect())
-        });
-        Self { p50, p99, p999 }
+    /// Medians of p50, p99 and p99.9 over blocks.
+    fn medians(blocks: &[[Option<f64>; 3]]) -> Self {
+        let of = |at: usize| median(blocks.iter().filter_map(|block| block[at]));
+        Self { p50: of(0), p99: of(1), p999: of(2) }
+    }
+}
+
+/// The round trips of a step, with their hand-offs, in each round in which they count.
+struct RoundTrips<'a>(Vec<(&'a Round, &'a Block, &'a Times)>);
+
+impl<'a> RoundTrips<'a> {
+    /// Of the first step that `is` it.
+    fn of(steps: &[Labelled], rounds: &[&'a Round], is: impl Fn(&Labelled) -> bool) -> Self {
+        let at = steps.iter().position(|step| step.step == Step::RoundTrips && is(step));
+        let of = |round: &&'a Round| match round.counted(at?)? {
+            block @ Block { found: Found::Times(times), .. } => Some((*round, block, times)),
+            _ => None,
+        };
+        Self(rounds.iter().filter_map(of).collect())
     }
 
-    /// Of the blocks that `times` finds in the rounds: themselves, and as ratios to the hand-off.
-    fn of_times<'a>(
-        rounds: &[&'a Round],
-        times: impl Fn(&'a Round) -> Option<&'a Times>,
-    ) -> (Self, Self) {
-        let [own, ratio] = [false, true].map(|as_ratio| {
-            let [p50, p99, p999] = PERCENTILES.map(|percentile| {
-                let of = |round: &&'a Round| {
-                    let own_ns = percentile(times(round)?)?;
-                    Some(if as_ratio { own_ns / percentile(&round.opening)? } else { own_ns })
-                };
-                median(rounds.iter().filter_map(of).collect())
-            });
-            Self { p50, p99, p999 }
-        });
-        (own, ratio)
+    fn handoff_ns(&self) -> Percentiles {
+        let all: Vec<_> =
+            self.0.iter().map(|(_, block, _)| block.handoff.percentiles_ns()).collect();
+        Percentiles::medians(&all)
     }
+
+    fn ns(&self) -> Percentiles {
+        let all: Vec<_> = self.0.iter().map(|(_, _, times)| times.percentiles_ns()).collect();
+        Percentiles::medians(&all)
+    }
+
+    /// To the hand-offs beside them.
+    fn ratio(&self) -> Percentiles {
+        let of = |(_, block, times): &(&Round, &Block, &Times)| {
+            ratios(times.percentiles_ns(), block.yardstick().percentiles_ns())
+        };
+        Percentiles::medians(&self.0.iter().map(of).collect::<Vec<_>>())
+    }
+}
+
+fn ratios(ones: [Option<f64>; 3], others: [Option<f64>; 3]) -> [Option<f64>; 3] {
+    std::array::from_fn(|at| Some(ones[at]? / others[at]?))
 }
 
 impl Summary {
@@ -131,23 +146,28 @@ impl Summary {
         steps: &[Labelled],
         rounds: &[&Round],
     ) -> Self {
-        let payload = steps.first().map_or(Payload::TICK, |step| step.payload_bytes);
-        let handoff_round_trip_ns = Percentiles::of(rounds, |round, of| of(&round.opening));
-        let (round_trip_ns, ratio) =
-            Percentiles::of_times(rounds, |round| own_times(steps, round, payload));
-        let rate = |who: &dyn Fn(&Labelled) -> bool, payload| {
-            let rates = rounds.iter().filter_map(|round| best_rate(steps, round, payload, who));
-            median(rates.collect())
+        let first = steps.iter().find(|step| step.is_tickcast());
+        let payload = first.map_or(Payload::TICK, |first| first.payload_bytes);
+        let is_own = |step: &Labelled| first.is_some_and(|first| first.is_of(step));
+        let round_trips = RoundTrips::of(steps, rounds, is_own);
+        let rate = |who: &dyn Fn(&Labelled) -> bool| {
+            median(rounds.iter().filter_map(|round| best_rate(steps, round, who)))
         };
         let lines = |payload: Payload| (payload.bytes() + 16).div_ceil(64) as f64;
-        let raw_lines_per_s = |payload| Some(rate(&Labelled::is_bare, payload)? * lines(payload));
+        let raw_lines_per_s = |payload| {
+            let is_bare = |step: &Labelled| step.is_bare() && step.payload_bytes == payload;
+            Some(rate(&is_bare)? * lines(payload))
+        };
         let mut invalid_because = Vec::new();
         let mut invalid_if = |is: bool, why: &str| {
             if is {
                 invalid_because.push(why.to_owned());
             }
         };
-        invalid_if(rounds.is_empty(), "the host changed regime within every round");
+        invalid_if(
+            first.is_some() && round_trips.0.len() < BLOCKS_MIN,
+            "fewer than 5 blocks of tickcast's round trips count; take more seconds",
+        );
         invalid_if(heading.oversubscribed, "both sides share one core");
         invalid_if(!Clock::is_steady(heading.drift_ppm), "the clock's rate moved during the run");
         invalid_if(
@@ -155,12 +175,16 @@ impl Summary {
             "the clocks of the two cores disagree, so times in one direction mean nothing",
         );
         invalid_if(
-            ratio.p50.is_some_and(|ratio| ratio < RATIO_MIN),
-            "round trips beat the bare hand-off, so the yardstick is wrong",
+            is_negative(steps, rounds),
+            "messages were there before they were sent, by the clocks of the two cores",
+        );
+        invalid_if(
+            beats_the_limit(steps, rounds),
+            "most round trips of a contender beat the bare hand-off, so the yardstick is wrong",
         );
         invalid_if(
             is_late(steps, rounds),
-            "the generator sent more than 1 % of its messages a whole period late",
+            "the generator sent more than 1 % of its messages over 1 us late",
         );
         let peer = |(name, step): (String, &Labelled)| {
             (name, PeerSummary::of(step, steps, rounds, &rate, raw_lines_per_s))
@@ -169,10 +193,10 @@ impl Summary {
         Self {
             payload_bytes: payload,
             rounds: rounds.len(),
-            handoff_round_trip_ns,
-            round_trip_ns,
-            ratio,
-            messages_per_s: rate(&Labelled::is_tickcast, payload),
+            handoff_round_trip_ns: round_trips.handoff_ns(),
+            round_trip_ns: round_trips.ns(),
+            ratio: round_trips.ratio(),
+            messages_per_s: rate(&is_own),
             raw_lines_per_s: raw_lines_per_s(payload),
             valid: invalid_because.is_empty(),
             invalid_because,
@@ -203,14 +227,28 @@ fn is_late(steps: &[Labelled], rounds: &[&Round]) -> bool {
         first(|step| matches!(step, Step::OneWay { .. })),
     ];
     asked.into_iter().flatten().any(|at| {
-        let late: Vec<f64> = rounds
-            .iter()
-            .filter_map(|round| match &round.blocks[at] {
-                Found::OpenLoop(found) => Some(if found.is_on_time() { 0.0 } else { 1.0 }),
-                _ => None,
-            })
-            .collect();
-        late.iter().sum::<f64>() * 2.0 > late.len() as f64
+        let counted: Vec<&Block> = rounds.iter().filter_map(|round| round.counted(at)).collect();
+        let late = counted.iter().filter(|block| match &block.found {
+            Found::OpenLoop(found) => !found.is_on_time(),
+            _ => false,
+        });
+        late.count() * 2 > counted.len()
+    })
+}
+
+/// Whether any message came before it was sent.
+fn is_negative(steps: &[Labelled], rounds: &[&Round]) -> bool {
+    let mut blocks =
+        (0..steps.len()).flat_map(|at| rounds.iter().filter_map(move |round| round.counted(at)));
+    blocks.any(|block| matches!(&block.found, Found::OpenLoop(found) if found.negative > 0))
+}
+
+/// Whether most blocks of a contender are faster than what is taken for the limit.
+fn beats_the_limit(steps: &[Labelled], rounds: &[&Round]) -> bool {
+    (0..steps.len()).any(|at| {
+        let of =
+            |verdict| rounds.iter().filter(|round| round.blocks[at].verdict == verdict).count();
+        of(Verdict::BeatsTheLimit) > of(Verdict::Counts)
     })
 }
 
@@ -237,42 +275,44 @@ impl PeerSummary {
         peer: &Labelled,
         steps: &[Labelled],
         rounds: &[&Round],
-        rate: &impl Fn(&dyn Fn(&Labelled) -> bool, Payload) -> Option<f64>,
+        rate: &impl Fn(&dyn Fn(&Labelled) -> bool) -> Option<f64>,
         raw_lines_per_s: impl Fn(Payload) -> Option<f64>,
     ) -> Self {
         let payload = peer.payload_bytes;
-        let at =
-            steps.iter().position(|step| step.is_of(peer) && matches!(step.step, Step::RoundTrips));
-        let (round_trip_ns, ratio) =
-            Percentiles::of_times(rounds, |round| match at.map(|at| &round.blocks[at]) {
-                Some(Found::Times(times)) => Some(times),
-                _ => None,
-            });
-        let versus = |of: Of| {
-            let times_better = |round: &&Round| match &round.blocks[at?] {
-                Found::Times(times) => Some(of(times)? / of(own_times(steps, round, payload)?)?),
-                _ => None,
-            };
-            Compared::of(rounds.iter().filter_map(times_better).collect())
-        };
-        let [p50, p99, p999] = PERCENTILES.map(versus);
         let is_peer = |step: &Labelled| step.is_of(peer);
-        let faster = |round: &&Round| {
-            let own = best_rate(steps, round, payload, Labelled::is_tickcast)?;
-            Some(own / best_rate(steps, round, payload, is_peer)?)
+        let round_trips = RoundTrips::of(steps, rounds, is_peer);
+        let times_better: Vec<[Option<f64>; 3]> = round_trips
+            .0
+            .iter()
+            .filter_map(|(round, _, times)| {
+                let own = own_times(steps, round, peer)?;
+                Some(ratios(times.percentiles_ns(), own.percentiles_ns()))
+            })
+            .collect();
+        let versus = |at: usize| {
+            Compared::of(times_better.iter().filter_map(|times_better| times_better[at]).collect())
         };
-        let messages_per_s = Compared::of(rounds.iter().filter_map(faster).collect());
+        let faster = |round: &&Round| {
+            let own = best_rate(steps, round, |step| step.is_set_against(peer, steps))?;
+            Some(own / best_rate(steps, round, is_peer)?)
+        };
+        let tickcast = Versus {
+            p50: versus(0),
+            p99: versus(1),
+            p999: versus(2),
+            messages_per_s: Compared::of(rounds.iter().filter_map(faster).collect()),
+        };
         Self {
             contender: peer.contender,
             place: peer.place,
             payload_bytes: payload,
-            handoff_round_trip_ns: Percentiles::of(rounds, |round, of| of(&round.opening)),
-            round_trip_ns,
-            ratio,
-            messages_per_s: rate(&is_peer, payload),
+            handoff_round_trip_ns: round_trips.handoff_ns(),
+            round_trip_ns: round_trips.ns(),
+            ratio: round_trips.ratio(),
+            messages_per_s: rate(&is_peer),
             raw_lines_per_s: raw_lines_per_s(payload),
-            valid: ratio.p50.is_none_or(|ratio| ratio >= RATIO_MIN) && !rounds.is_empty(),
-            tickcast: Versus { p50, p99, p999, messages_per_s },
+            valid: round_trips.0.len() >= BLOCKS_MIN,
+            tickcast,
         }
     }
 }

@@ -43,7 +43,7 @@ pub fn table(out: &mut Formatter<'_>, columns: &[&str], rows: &[Row], fault: &st
 }
 
 /// Whether a column has ratios: "x other", "one / other".
-fn is_ratio(column: &str) -> bool {
+pub(crate) fn is_ratio(column: &str) -> bool {
     column.starts_with("x ") || column.contains(" / ")
 }
 

@@ -111,6 +111,10 @@ pub(crate) struct Outcome {
     pub last: u64,
     /// Messages that it was told to have missed.
     pub lost: u64,
+    /// Messages that came before they were sent, by the two cores' clocks.
+    pub negative: u64,
+    /// How often it had to leave its core to another program.
+    pub preemptions: u64,
 }
 
 /// What a reader of streams does between polls. Which of them is the fastest differs from transport

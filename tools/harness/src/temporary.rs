@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use tickcast::{Bus, Topic};
@@ -24,8 +25,10 @@ impl TemporaryBus {
     /// # Errors
     /// When shared memory is full or not writable.
     pub fn create() -> Result<Self> {
+        static HAS_MADE: AtomicBool = AtomicBool::new(false);
+        let has_made = HAS_MADE.swap(true, Ordering::Relaxed);
         for name in Bus::list().context("cannot list the buses")? {
-            if is_left(&name, BUS_PREFIX) {
+            if is_left(&name, BUS_PREFIX, has_made) {
                 // A child that outlives its parent by a moment holds it: the next run removes it.
                 let _ = Bus::remove(&name, false);
             }
@@ -68,8 +71,14 @@ impl TemporaryDirectory {
     /// # Errors
     /// When shared memory is not writable.
     pub fn create() -> Result<Self> {
+        static HAS_MADE: AtomicBool = AtomicBool::new(false);
+        let has_made = HAS_MADE.swap(true, Ordering::Relaxed);
         for entry in fs::read_dir(SHARED_MEMORY).context("cannot list /dev/shm")?.flatten() {
-            if entry.file_name().to_str().is_some_and(|name| is_left(name, DIRECTORY_PREFIX)) {
+            if entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| is_left(name, DIRECTORY_PREFIX, has_made))
+            {
                 // Another user's stays.
                 let _ = fs::remove_dir_all(entry.path());
             }
@@ -94,10 +103,14 @@ impl Drop for TemporaryDirectory {
     }
 }
 
-/// Whether something of this name was made by a process that is dead.
-fn is_left(name: &str, prefix: &str) -> bool {
+/// Whether something of this name was made by a process that is dead: also by one that had the pid
+/// of this one, if `has_made` says that this one has made nothing yet.
+fn is_left(name: &str, prefix: &str, has_made: bool) -> bool {
     let pid = name.strip_prefix(prefix).and_then(|pid| pid.parse::<u32>().ok());
-    pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
+    pid.is_some_and(|pid| match pid == process::id() {
+        true => !has_made,
+        false => !Path::new("/proc").join(pid.to_string()).exists(),
+    })
 }
 
 #[cfg(test)]
@@ -106,9 +119,13 @@ mod tests {
 
     #[test]
     fn only_what_the_dead_have_left_is_removed() {
-        assert!(!is_left(&format!("{BUS_PREFIX}{}", process::id()), BUS_PREFIX));
-        assert!(is_left("bench-4294967295", BUS_PREFIX), "no process has such a pid");
-        assert!(!is_left("bench-", BUS_PREFIX) && !is_left("bench-x1", BUS_PREFIX));
-        assert!(!is_left("md", BUS_PREFIX));
+        let of = |pid: u32| format!("{BUS_PREFIX}{pid}");
+        assert!(!is_left(&of(std::os::unix::process::parent_id()), BUS_PREFIX, false));
+        assert!(is_left(&of(process::id()), BUS_PREFIX, false), "its pid is used again");
+        assert!(!is_left(&of(process::id()), BUS_PREFIX, true), "it is this one's");
+        assert!(is_left("bench-4294967295", BUS_PREFIX, true), "no process has such a pid");
+        for name in ["bench-", "bench-x1", "md"] {
+            assert!(!is_left(name, BUS_PREFIX, false), "{name}");
+        }
     }
 }

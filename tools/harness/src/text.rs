@@ -2,8 +2,9 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::comparison::Comparison;
+use crate::hiccups::HICCUP_NS_MIN;
 use crate::offset::Offset;
-use crate::report::{CurveKind, Kind, Regime, Report, Section};
+use crate::report::{Kind, Regime, Report, Section};
 use crate::statistics::Spread;
 use crate::table::table;
 
@@ -36,9 +37,9 @@ impl Display for Report {
         if hidden > 0 {
             writeln!(out, "\n{hidden} rounds in rare states of the host are in the JSON only")?;
         }
-        if self.rounds_unsettled > 0 {
-            let count = self.rounds_unsettled;
-            writeln!(out, "\n{count} rounds left out: the host changed state within them")?;
+        if self.blocks_unsettled > 0 {
+            let (count, all) = (self.blocks_unsettled, self.rounds.len() * self.steps.len());
+            writeln!(out, "\n{count} of {all} blocks left out: the host was at work around them")?;
         }
         if let Some(comparison) = Comparison::of(self) {
             writeln!(
@@ -53,9 +54,10 @@ impl Display for Report {
         }
         writeln!(
             out,
-            "\nmedians over blocks, ratios to the same round's yardstick with [quartiles]; p99.99 \
-             over all blocks\ninvalid: faster than the bare limit by over 3 %, left out; -: \
-             withheld, fewer than 10 samples lie beyond it"
+            "\nmedians over blocks, ratios with [quartiles]: to the bare hand-offs before and after \
+             the block,\nto what others did in the same round; p99.99 over all blocks\nleft out: \
+             the hand-offs before and after differ by over 10 %, or the block beats them by over 3 \
+             %\n-: withheld, fewer than 10 samples lie beyond it"
         )
     }
 }
@@ -69,23 +71,27 @@ impl Report {
              {max:.1})",
             regime.rounds
         )?;
-        for curve in regime.curves.iter().filter(|curve| curve.kind == CurveKind::Hiccups) {
-            let at = |share| curve.ns_beyond(share).map_or("-".to_owned(), |ns| format!("{ns:.0}"));
+        for (side, hiccups) in ["near", "far"].iter().zip(&regime.hiccups) {
             writeln!(
                 out,
-                "{}: p99 {} ns, p99.9 {} ns, p99.99 {} ns, longest {} ns",
-                curve.name,
-                at(0.01),
-                at(0.001),
-                at(0.0001),
-                curve.whole.max_ns()
+                "the {side} core was kept from us {} times for over {HICCUP_NS_MIN} ns in {} ms, \
+                 {:.3} % of the time, for {} us at most",
+                hiccups.gaps.len(),
+                hiccups.watched_ns / 1_000_000,
+                hiccups.share() * 100.0,
+                hiccups.gaps.max_ns() / 1_000
             )?;
         }
         for Section { kind, columns, rows, goals } in &regime.sections {
             writeln!(out, "\n{}", kind.title())?;
-            table(out, columns, rows, "beat the limit")?;
+            table(out, columns, rows, "were left out")?;
             if *kind == Kind::OpenLoop {
-                writeln!(out, "one way: p50 / bare is to half of the bare hand-off")?;
+                writeln!(
+                    out,
+                    "one way: p50 / bare is to half of the bare hand-off; +- {:.0} ns, which is how \
+                     well the offset of the clocks is known",
+                    self.offset.uncertainty_ns()
+                )?;
             }
             goals.iter().try_for_each(|outcome| writeln!(out, "{outcome}"))?;
         }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::cores::Cores;
 use crate::message::{Payload, Words};
 use crate::spin::{PAUSING, spin_until};
 
@@ -90,6 +91,9 @@ pub trait Transport: 'static {
     const HOW: &'static str;
     /// Where its ends can be.
     const PLACES: &'static [Place];
+    /// Whether it loses nothing where several messages are under way. Of others only round trips
+    /// one by one are measured.
+    const STREAMS: bool = true;
 
     /// The sending end for payloads of `W` words.
     type Sender<const W: usize>: Sender<W>;
@@ -115,6 +119,24 @@ pub trait Transport: 'static {
     /// # Errors
     /// When what [`create`](Self::create) made is gone.
     fn receiver<const W: usize>(link: &Link<'_>) -> Result<Self::Receiver<W>>;
+
+    /// Called on the near side before each of its blocks: who helps it, as a process of its own
+    /// does, is at work when this returns. Before the first block it is, too.
+    ///
+    /// # Errors
+    /// When the helper is gone.
+    fn wake(_: &Run) -> Result<()> {
+        Ok(())
+    }
+
+    /// Called on the near side after each of its blocks: who helps it leaves the cores to those who
+    /// are measured next.
+    ///
+    /// # Errors
+    /// When the helper is gone.
+    fn rest(_: &Run) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Whether the bus's subscribers are waited for, or may be overrun and read validated copies.
@@ -147,6 +169,9 @@ pub struct Run {
     pub bus: String,
     /// How the bus's subscribers read.
     pub mode: Mode,
+    /// The cores that are measured, where they are known: whatever a contender starts on its own
+    /// keeps off them if there are others.
+    pub cores: Option<Cores>,
     deposit: Deposit,
 }
 
@@ -156,7 +181,12 @@ type Deposit = Arc<Mutex<HashMap<String, Box<dyn Any + Send>>>>;
 impl Run {
     /// A run whose ends are in `directory`, and on the bus of this name.
     pub fn new(directory: PathBuf, bus: String, mode: Mode) -> Self {
-        Self { directory, bus, mode, deposit: Deposit::default() }
+        Self { directory, bus, mode, cores: None, deposit: Deposit::default() }
+    }
+
+    /// The same run, measured on these cores.
+    pub fn on(self, cores: Cores) -> Self {
+        Self { cores: Some(cores), ..self }
     }
 }
 
@@ -177,7 +207,13 @@ impl Link<'_> {
         self.run.directory.join(format!("{}.{extension}", self.name))
     }
 
-    /// How many messages the link is to hold.
+    /// How many payloads fill [`RING_BYTES`]: what a ring of plain payloads has slots for.
+    pub fn slots(&self) -> usize {
+        RING_BYTES / self.payload.bytes()
+    }
+
+    /// How many messages tickcast's ring holds, which has headers; of those with smaller ones, or
+    /// none, it is a lower bound.
     pub fn capacity(&self) -> usize {
         self.payload.capacity(RING_BYTES)
     }

@@ -3,14 +3,10 @@ use serde::Serialize;
 
 use crate::statistics::Spread;
 
-/// Nobody is faster than the physical limit: a ratio of times below this means that the yardstick
-/// is wrong, and what was measured against it means nothing.
-pub const RATIO_MIN: f64 = 0.97;
-
 /// One block, judged: its figures in the order of the table's columns.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Judged {
-    /// Whether it kept to the limit, which nobody can beat.
+    /// Whether it counts.
     pub valid: bool,
     /// Round trips or messages.
     pub count: u64,
@@ -35,21 +31,23 @@ pub struct Row {
 
 /// Sums up what each contender showed in `rounds`, which are in the order of `names`.
 pub fn rows(rounds: &[&[Judged]], names: &[&str], columns: usize) -> Vec<Row> {
-    let row = |(at, name): (usize, &&str)| {
-        let all: Vec<&Judged> = rounds.iter().map(|round| &round[at]).collect();
-        let valid: Vec<&Judged> = all.iter().copied().filter(|block| block.valid).collect();
-        let figure = |column: usize| {
-            Spread::of(valid.iter().filter_map(|block| block.figures[column]).collect())
-        };
-        Row {
-            name: (*name).to_owned(),
-            blocks_valid: valid.len(),
-            blocks_invalid: all.len() - valid.len(),
-            count: valid.iter().map(|block| block.count).sum(),
-            figures: (0..columns).map(figure).collect(),
-        }
+    let of = |at: usize| rounds.iter().map(|round| &round[at]).collect::<Vec<_>>();
+    names.iter().enumerate().map(|(at, name)| row(name, &of(at), columns)).collect()
+}
+
+/// Sums up blocks of one contender.
+pub(crate) fn row(name: &str, blocks: &[&Judged], columns: usize) -> Row {
+    let valid: Vec<&Judged> = blocks.iter().copied().filter(|block| block.valid).collect();
+    let figure = |column: usize| {
+        Spread::of(valid.iter().filter_map(|block| block.figures[column]).collect())
     };
-    names.iter().enumerate().map(row).collect()
+    Row {
+        name: name.to_owned(),
+        blocks_valid: valid.len(),
+        blocks_invalid: blocks.len() - valid.len(),
+        count: valid.iter().map(|block| block.count).sum(),
+        figures: (0..columns).map(figure).collect(),
+    }
 }
 
 /// How one contender stands to another, by the ratio of their figures in the same rounds.
@@ -67,7 +65,7 @@ pub enum Standing {
 }
 
 /// Fewer blocks do not tell who is ahead.
-const BLOCKS_MIN: usize = 5;
+pub(crate) const BLOCKS_MIN: usize = 5;
 
 impl Standing {
     /// By how many times better one was than the other, block by block: ahead where the middle half

@@ -28,6 +28,8 @@ fn each_help_fits_a_screen_and_has_an_example() {
         "bench latency",
         "bench throughput",
         "bench fanout",
+        "bench udp",
+        "bench all",
         "bench journal",
         "bench replay",
     ] {

@@ -1,25 +1,29 @@
-//! Aeron's media driver: a process of its own, one for each run, that dies with the process that
-//! started it. Change here how it is set up.
+//! Aeron's media driver: a process of its own, one for each run and way to wait, that dies with the
+//! process that started it. Change here how it is set up.
 //!
-//! It is this binary, started again. Its standard input is a pipe from its parent: the end of that
-//! is its own end, however the parent ended.
-use std::io::{self, BufRead, BufReader};
+//! It is this binary, started again. Its standard input is a pipe from its parent: each byte is an
+//! order to rest or to go on, answered on standard output by a line, and the end of that is its own
+//! end, however the parent ended.
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, fs};
+use std::{env, hint};
 
 use anyhow::{Context, Result, ensure};
 use rusteron_media_driver::bindings::aeron_threading_mode_enum;
 use rusteron_media_driver::{AeronDriver, AeronDriverContext};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::statvfs;
+use rustix::io::{read, retry_on_intr};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tickcast_harness::transport::Run;
 
-use super::{c_path, directory, told};
+use super::{FOREVER, c_path, told};
 
 /// The hidden subcommand under which a binary plays the driver; [`play`] is what it does.
 pub const DRIVER_COMMAND: &str = "aeron-driver";
@@ -28,62 +32,150 @@ pub const DRIVER_COMMAND: &str = "aeron-driver";
 pub static BINARY: OnceLock<PathBuf> = OnceLock::new();
 
 /// A stream has three terms of this size.
-const TERM_BYTES: usize = 16 << 20;
+const TERM_BYTES: usize = 32 << 20;
 const STREAM_BYTES: u64 = 3 * TERM_BYTES as u64;
-/// How long the driver sleeps when there is nothing to do: at first, and twice as long each time,
-/// since it disturbs those who are measured while nobody needs it.
-const IDLE_MIN: Duration = Duration::from_micros(100);
-const IDLE_MAX: Duration = Duration::from_millis(2);
-/// What it says when it is there.
+/// How long a sleeping driver sleeps when there is nothing to do: at first, and twice as long each
+/// time, up to so many times.
+const IDLE: Duration = Duration::from_micros(100);
+const IDLE_DOUBLINGS: u32 = 4;
+/// A spinning driver looks for orders each time that it found so often nothing to do.
+const SPINS: u32 = 1 << 12;
+/// The orders.
+const WAKE: u8 = b'w';
+const REST: u8 = b'r';
+/// What it says when it has done what it was to do.
 const READY: &str = "ready";
 /// How long it may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a driver runs.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct Setting {
+    /// Where it is.
+    directory: PathBuf,
+    /// The cores that it may use.
+    #[arg(long, value_delimiter = ',')]
+    cores: Vec<usize>,
+    /// Whether it never sleeps.
+    #[arg(long)]
+    spins: bool,
+}
 
 /// A driver that is running.
 pub(super) struct Driver {
     process: Child,
     directory: PathBuf,
     streams: AtomicI32,
+    /// Nothing once it is to end.
+    line: Mutex<Option<Line>>,
 }
 
-/// Where the driver's pid is written.
-pub(super) fn pid_path(run: &Run) -> PathBuf {
-    run.directory.join("aeron.pid")
+/// What goes to and fro between a driver and its parent.
+struct Line {
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Line {
+    fn expect_answer(&mut self) -> Result<()> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        ensure!(line.trim() == READY, "Aeron's media driver has ended; what it said is above");
+        Ok(())
+    }
+}
+
+/// Where the driver of a run is that spins, or does not.
+pub(super) fn directory(run: &Run, spins: bool) -> PathBuf {
+    run.directory.join(if spins { "aeron-spinning" } else { "aeron" })
+}
+
+/// The cores that a driver may use: those that are not measured. If nobody said which are, they
+/// are the first two.
+fn spare_cores(run: &Run) -> Result<Vec<usize>> {
+    let allowed = sched_getaffinity(None)?;
+    let mut allowed: Vec<usize> =
+        (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
+    match run.cores {
+        Some(cores) => allowed.retain(|&core| core != cores.near && core != cores.far),
+        None => drop(allowed.drain(..allowed.len().min(2))),
+    }
+    Ok(allowed)
 }
 
 impl Driver {
-    /// The driver of this run; started for the first that asks.
-    pub(super) fn of(run: &Run) -> Result<Arc<Self>> {
-        static DRIVER: Mutex<Weak<Driver>> = Mutex::new(Weak::new());
-        let mut kept = DRIVER.lock().unwrap_or_else(PoisonError::into_inner);
-        let directory = directory(run);
-        if let Some(driver) = kept.upgrade().filter(|driver| driver.directory == directory) {
+    /// The driver of this run that spins, or does not; started for the first that asks.
+    ///
+    /// # Errors
+    /// When it cannot be started, or there is no core for it to spin on.
+    pub(super) fn of(run: &Run, spins: bool) -> Result<Arc<Self>> {
+        static DRIVERS: Mutex<Vec<Weak<Driver>>> = Mutex::new(Vec::new());
+        let mut drivers = DRIVERS.lock().unwrap_or_else(PoisonError::into_inner);
+        drivers.retain(|driver| driver.strong_count() > 0);
+        let directory = directory(run, spins);
+        let known = drivers.iter().filter_map(Weak::upgrade);
+        if let Some(driver) = { known }.find(|driver| driver.directory == directory) {
             return Ok(driver);
         }
-        let driver = Arc::new(Self::start(directory)?);
-        fs::write(pid_path(run), driver.process.id().to_string())?;
-        *kept = Arc::downgrade(&driver);
+        let cores = spare_cores(run)?;
+        ensure!(
+            !spins || !cores.is_empty(),
+            "its driver spins, and there is no core but the two that are measured"
+        );
+        let driver = Arc::new(Self::start(Setting { directory, cores, spins })?);
+        drivers.push(Arc::downgrade(&driver));
         Ok(driver)
     }
 
-    fn start(directory: PathBuf) -> Result<Self> {
+    fn start(setting: Setting) -> Result<Self> {
+        let Setting { directory, cores, spins } = setting;
         let binary = BINARY.get().map_or_else(env::current_exe, |binary| Ok(binary.clone()));
         let binary = binary.context("cannot find this binary to start it again")?;
-        let mut process = Command::new(&binary)
-            .arg(DRIVER_COMMAND)
-            .arg(&directory)
+        let mut command = Command::new(&binary);
+        command.arg(DRIVER_COMMAND).arg(&directory);
+        if !cores.is_empty() {
+            let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
+            command.arg("--cores").arg(cores.join(","));
+        }
+        if spins {
+            command.arg("--spins");
+        }
+        let mut process = command
             // An interrupt from the terminal is for its parent, which ends it.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {} {DRIVER_COMMAND}", binary.display()))?;
-        let told = process.stdout.take();
-        let driver = Self { process, directory, streams: AtomicI32::new(0) };
-        let mut line = String::new();
-        BufReader::new(told.context("the driver has no output")?).read_line(&mut line)?;
-        ensure!(line.trim() == READY, "Aeron's media driver did not start; what it said is above");
-        Ok(driver)
+        let orders = process.stdin.take().context("the driver has no input")?;
+        let answers = process.stdout.take().context("the driver has no output")?;
+        let mut line = Line { orders, answers: BufReader::new(answers) };
+        line.expect_answer()?;
+        let line = Mutex::new(Some(line));
+        Ok(Self { process, directory, streams: AtomicI32::new(0), line })
+    }
+
+    /// Has it work, if it rests.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(super) fn wake(&self) -> Result<()> {
+        self.order(WAKE)
+    }
+
+    /// Has it rest: from here on it does nothing at all.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(super) fn rest(&self) -> Result<()> {
+        self.order(REST)
+    }
+
+    fn order(&self, order: u8) -> Result<()> {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = line.as_mut().context("the driver was ended")?;
+        line.orders.write_all(&[order]).context("Aeron's media driver has ended")?;
+        line.expect_answer()
     }
 
     /// The number of a new stream.
@@ -93,11 +185,12 @@ impl Driver {
     pub(super) fn next_stream(&self) -> Result<i32> {
         let number = self.streams.fetch_add(1, Ordering::Relaxed) + 1;
         let system = statvfs(&self.directory)?;
-        // Some of them are there already.
-        let (needed, free) = (number as u64 * STREAM_BYTES, system.f_bavail * system.f_frsize);
+        // Of those before, half are there already: the near side makes its own at once.
+        let to_come = (number - (number - 1) / 2) as u64;
+        let (needed, free) = (to_come * STREAM_BYTES, system.f_bavail * system.f_frsize);
         ensure!(
             needed <= free,
-            "shared memory is too small: its {number} streams take {} MiB, and {} MiB are free",
+            "shared memory is too small: {to_come} more streams take {} MiB, and {} MiB are free",
             needed >> 20,
             free >> 20
         );
@@ -108,7 +201,7 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         // The end of its input is its end.
-        drop(self.process.stdin.take());
+        drop(self.line.get_mut().unwrap_or_else(PoisonError::into_inner).take());
         let start = Instant::now();
         while matches!(self.process.try_wait(), Ok(None)) {
             if start.elapsed() > PATIENCE {
@@ -126,14 +219,48 @@ impl Drop for Driver {
 ///
 /// # Errors
 /// When it cannot start, or fails.
-pub fn play(directory: &Path) -> Result<()> {
-    static IS_ALONE: AtomicBool = AtomicBool::new(false);
-    let wait_for_the_end = || {
-        // An error is the end of it as well.
-        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-        IS_ALONE.store(true, Ordering::Relaxed);
-    };
-    thread::Builder::new().name("parent".to_owned()).spawn(wait_for_the_end)?;
+pub fn play(setting: &Setting) -> Result<()> {
+    if !setting.cores.is_empty() {
+        let mut cores = CpuSet::new();
+        setting.cores.iter().for_each(|&core| cores.set(core));
+        sched_setaffinity(None, &cores).context("cannot run on the cores that were named")?;
+    }
+    let driver = set_up(&setting.directory)?;
+    let mut idle: u32 = 0;
+    // Once everything is done that it came to.
+    let mut owes_answer = true;
+    loop {
+        if driver.main_do_work().map_err(told("the media driver failed"))? > 0 {
+            idle = 0;
+            continue;
+        }
+        if owes_answer && !say_ready() {
+            return Ok(());
+        }
+        owes_answer = false;
+        idle = idle.saturating_add(1);
+        let patience = match setting.spins {
+            true if idle < SPINS => {
+                hint::spin_loop();
+                continue;
+            }
+            true => Duration::ZERO,
+            false => IDLE * (1 << (idle - 1).min(IDLE_DOUBLINGS)),
+        };
+        if has_order(patience)? {
+            if !obey()? {
+                return Ok(());
+            }
+            owes_answer = true;
+        }
+        // A spinning driver counts anew, and one that was woken sleeps briefly at first.
+        if owes_answer || setting.spins {
+            idle = 0;
+        }
+    }
+}
+
+fn set_up(directory: &Path) -> Result<AeronDriver> {
     let fails = told("the media driver cannot be set up");
     let context = AeronDriverContext::new().map_err(&fails)?;
     context.set_dir(&c_path(directory)?).map_err(&fails)?;
@@ -144,18 +271,39 @@ pub fn play(directory: &Path) -> Result<()> {
     // Terms are allocated and touched when they are made, and not when they are first used.
     context.set_term_buffer_sparse_file(false).map_err(&fails)?;
     context.set_ipc_term_buffer_length(TERM_BYTES).map_err(&fails)?;
+    // Clients say nothing between blocks, and this one nothing while it rests.
+    let forever_ns = FOREVER.as_nanos() as u64;
+    context.set_client_liveness_timeout_ns(forever_ns).map_err(&fails)?;
+    context.set_publication_unblock_timeout_ns(2 * forever_ns).map_err(&fails)?;
     let driver = AeronDriver::new(&context).map_err(&fails)?;
     // That thread is this one.
     driver.start(true).map_err(&fails)?;
-    println!("{READY}");
-    let mut idle = IDLE_MIN;
-    while !IS_ALONE.load(Ordering::Relaxed) {
-        if driver.main_do_work().map_err(told("the media driver failed"))? == 0 {
-            thread::sleep(idle);
-            idle = (2 * idle).min(IDLE_MAX);
-        } else {
-            idle = IDLE_MIN;
+    Ok(driver)
+}
+
+/// Whether there is an order, or the end of orders, before so much time has passed.
+fn has_order(within: Duration) -> Result<bool> {
+    let input = io::stdin();
+    let mut polled = [PollFd::new(&input, PollFlags::IN)];
+    let within = Timespec::try_from(within)?;
+    Ok(retry_on_intr(|| poll(&mut polled, Some(&within)))? > 0)
+}
+
+/// Rests if that is ordered, until it is to go on; whether it is to go on at all.
+fn obey() -> Result<bool> {
+    loop {
+        let mut order = [0];
+        let is_over = retry_on_intr(|| read(io::stdin(), &mut order))? == 0;
+        if is_over || (order == [REST] && !say_ready()) {
+            return Ok(false);
+        }
+        if order == [WAKE] {
+            return Ok(true);
         }
     }
-    Ok(())
+}
+
+/// Whether there is still somebody to say it to.
+fn say_ready() -> bool {
+    writeln!(io::stdout(), "{READY}").is_ok()
 }

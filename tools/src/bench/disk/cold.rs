@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::Setup;
 use super::direct::{Direct, Pages, Span, Work};
-use super::goals::COLD_GOALS;
+use super::goals::{COLD_GOALS, for_ticks};
 use super::recorded::Recorded;
 use super::trial::{Found, Trial};
 use tickcast_harness::verdict::Judged;
@@ -45,12 +45,13 @@ pub(super) fn run(setup: &Setup, recorded: &Recorded, duration: Duration) -> Res
     })?;
     let trial = Trial {
         title: "replay from the disk: the page cache has nothing of the files",
-        contenders: vec!["bare reads", "replay"],
+        contenders: ["bare reads", "replay"].map(str::to_owned).to_vec(),
         columns: &COLD_COLUMNS,
-        goals: &COLD_GOALS,
+        drawn: "MB/s",
+        goals: for_ticks(recorded.payload, &COLD_GOALS),
         limited: &["replay"],
         notes: vec![
-            format!("{} MiB of log in messages of 48 bytes", recorded.bytes >> 20),
+            format!("{} MiB of log in messages of {}", recorded.bytes >> 20, recorded.payload),
             format!(
                 "bare: {}, the best of several sizes and depths, into huge pages where granted",
                 request.name()

@@ -8,23 +8,22 @@ use anyhow::{Context, Result};
 use tickcast::runtime::Agent;
 use tickcast::{Event, PublishError, Publisher, Subscriber, SyncPolicy};
 
-use super::Setup;
 use super::far_core::{AgentId, Crew, FarCore};
-use super::goals::COST_GOALS;
+use super::goals::{COST_GOALS, for_ticks};
 use super::recording::{Old, Recording};
 use super::trial::{Found, Trial};
+use super::{Setup, per_s};
 use tickcast_harness::clock::Clock;
-use tickcast_harness::message::{Payloads, Words, sum};
+use tickcast_harness::message::{Payload, Payloads, Words, sum};
 use tickcast_harness::statistics::{Percentile, Samples};
 use tickcast_harness::verdict::Judged;
+use tickcast_harness::{Options, with_words};
 
 /// Messages that are timed together: to read the clock takes longer than to publish one.
 const BATCH: u64 = 64;
 
 /// The rings' size: more than the second-level cache, and soon written once.
 const RING_BYTES: u64 = 8 << 20;
-/// Bytes of log that a message takes.
-const MESSAGE_BYTES: u64 = 64;
 
 /// How long a block takes, and the beginning of it that does not count.
 const BLOCK: Duration = Duration::from_millis(100);
@@ -41,12 +40,10 @@ const POLL_LIMIT: usize = 256;
 pub(crate) const COST_COLUMNS: [&str; 4] =
     ["x one reader", "ns a message", "p50 of batches, ns", "full waits"];
 
-/// The rates at which messages are published, each with the names of its contenders: the reader
-/// comes first.
-const RATES: [(u64, [&str; 2]); 2] = [
-    (1_000_000, ["reader, 1 M/s", "journal, 1 M/s"]),
-    (200_000, ["reader, 200 k/s", "journal, 200 k/s"]),
-];
+/// The rates at which messages are published unless one is asked for.
+const RATES: [u64; 2] = [1_000_000, 200_000];
+/// The contenders of a rate: what the other is set against comes first.
+const SIDES: [&str; 2] = ["reader", "journal"];
 
 /// What publishing a block cost.
 #[derive(Debug, Clone, Copy)]
@@ -59,20 +56,27 @@ struct Cost {
 }
 
 /// A publisher whose topic is read, and one whose topic is journaled.
-pub(super) struct Publishers([(Publisher, AgentId); 2]);
+pub(super) struct Publishers {
+    sides: [(Publisher, AgentId); 2],
+    payload: Payload,
+    rates: Vec<u64>,
+}
 
 impl Publishers {
     /// # Errors
     /// When shared memory or the disk is full.
-    pub(super) fn begin(setup: &Setup, crew: &mut Crew) -> Result<Self> {
+    pub(super) fn begin(setup: &Setup, crew: &mut Crew, options: &Options) -> Result<Self> {
         let Setup { bus, place, .. } = setup;
+        let payload = options.first_payload();
         let (recording, journal) =
             Recording::begin(bus, place, "journaled", RING_BYTES, SyncPolicy::None, Old::Recycled)?;
         let topic = bus.create_topic("read", RING_BYTES)?;
         let subscriber = topic.subscribe().reliable().open().context("cannot subscribe")?;
         let publisher = topic.publisher(0).context("cannot publish")?;
-        let reader = crew.add(Reader { subscriber, sum: 0 });
-        Ok(Self([(publisher, reader), (recording.publisher, crew.add(journal))]))
+        let reader = with_words!(payload, W => crew.add(Reader::<W> { subscriber, sum: 0 }));
+        let sides = [(publisher, reader), (recording.publisher, crew.add(journal))];
+        let rates = options.given_rate().map_or(RATES.to_vec(), |rate| vec![rate]);
+        Ok(Self { sides, payload, rates })
     }
 
     /// Compares.
@@ -80,30 +84,36 @@ impl Publishers {
     /// # Errors
     /// When a contender fails, or the user wants an end.
     pub(super) fn run(self, setup: &Setup, far: &FarCore, duration: Duration) -> Result<Found> {
-        let Self(mut sides) = self;
+        let Self { mut sides, payload, rates } = self;
         for (publisher, agent) in &mut sides {
-            far.beside(*agent, || write_once(publisher))?;
+            with_words!(payload, W => far.beside(*agent, || write_once::<W>(publisher))?);
         }
+        let names = |rate: &u64| SIDES.map(|side| format!("{side}, {}", per_s(*rate)));
         let trial = Trial {
-            title: "the publisher's cost of a message with 48 bytes of payload at a steady rate; \
-                    waiting does not count",
-            contenders: RATES.iter().flat_map(|(_, names)| *names).collect(),
+            title: "the publisher's cost of a message at a steady rate; waiting does not count",
+            contenders: rates.iter().flat_map(names).collect(),
             columns: &COST_COLUMNS,
-            goals: &COST_GOALS,
+            drawn: "ns a message",
+            goals: for_ticks(payload, &COST_GOALS),
             limited: &[],
-            notes: vec![format!(
-                "batches of {BATCH} are timed, as far apart as the rate says; the slowest of \
-                 {SLOW_ONE_IN} does not count"
-            )],
-            fault: "",
+            notes: vec![
+                format!("messages have {payload} of payload"),
+                format!(
+                    "batches of {BATCH} are timed, as far apart as the rate says; the slowest of \
+                     {SLOW_ONE_IN} does not count"
+                ),
+            ],
+            fault: "have no batch that found room: the rate is too much",
         };
         trial.run(
             duration,
             &setup.interrupt,
             |at| {
-                let (rate, _) = RATES[at / 2];
+                let rate = rates[at / 2];
                 let (publisher, agent) = &mut sides[at % 2];
-                far.beside(*agent, || block(publisher, rate, &setup.clock))
+                with_words!(payload, W => {
+                    far.beside(*agent, || block::<W>(publisher, rate, &setup.clock))
+                })
             },
             judge,
         )
@@ -111,16 +121,18 @@ impl Publishers {
 }
 
 /// Writes all of the ring, so that no block pays for its pages.
-fn write_once(publisher: &mut Publisher) -> Result<()> {
-    let payloads = Payloads::<6>::new();
-    for number in 0..2 * RING_BYTES / MESSAGE_BYTES {
+fn write_once<const W: usize>(publisher: &mut Publisher) -> Result<()> {
+    let payloads = Payloads::<W>::new();
+    // Twice, as frames have headers.
+    let payload_bytes = size_of::<Words<W>>() as u64;
+    for number in 0..2 * RING_BYTES / payload_bytes {
         publisher.publish(number, payloads.of(number))?;
     }
     Ok(())
 }
 
-fn block(publisher: &mut Publisher, rate: u64, clock: &Clock) -> Result<Cost> {
-    let payloads = Payloads::<6>::new();
+fn block<const W: usize>(publisher: &mut Publisher, rate: u64, clock: &Clock) -> Result<Cost> {
+    let payloads = Payloads::<W>::new();
     let interval = Duration::from_nanos(BATCH * 1_000_000_000 / rate);
     let batches = (BLOCK.as_nanos() / interval.as_nanos()) as u64 + WARM_UP_BATCHES;
     let (mut times, mut full_waits) = (Samples::default(), 0);
@@ -145,7 +157,11 @@ fn block(publisher: &mut Publisher, rate: u64, clock: &Clock) -> Result<Cost> {
 
 /// Publishes a batch. Returns whether there was no room for it.
 #[inline(always)]
-fn publish(publisher: &mut Publisher, payloads: &Payloads<6>, first: u64) -> Result<bool> {
+fn publish<const W: usize>(
+    publisher: &mut Publisher,
+    payloads: &Payloads<W>,
+    first: u64,
+) -> Result<bool> {
     let mut has_waited = false;
     for number in first..first + BATCH {
         match publisher.try_publish(number, payloads.of(number)) {
@@ -181,10 +197,10 @@ fn judge(blocks: &[Cost]) -> Vec<Judged> {
     let judge = |(at, cost): (usize, &Cost)| {
         let reader = &blocks[at - at % 2];
         Judged {
-            valid: true,
+            valid: cost.messages > 0,
             count: cost.messages,
             figures: vec![
-                Some(cost.mean_ns / reader.mean_ns),
+                (reader.messages > 0).then(|| cost.mean_ns / reader.mean_ns),
                 Some(cost.mean_ns),
                 cost.p50_ns,
                 Some(cost.full_waits as f64),
@@ -195,12 +211,12 @@ fn judge(blocks: &[Cost]) -> Vec<Judged> {
 }
 
 /// Reads every line of each message.
-struct Reader {
+struct Reader<const W: usize> {
     subscriber: Subscriber,
     sum: u64,
 }
 
-impl Agent for Reader {
+impl<const W: usize> Agent for Reader<W> {
     fn name(&self) -> &str {
         "reader"
     }
@@ -209,7 +225,7 @@ impl Agent for Reader {
         let mut found = self.sum;
         let polled = self.subscriber.poll(POLL_LIMIT, |event| {
             if let Event::Message(message) = event
-                && let Ok(words) = message.read::<Words<6>>()
+                && let Ok(words) = message.read::<Words<W>>()
             {
                 found = found.wrapping_add(sum(words));
             }
@@ -230,6 +246,16 @@ mod tests {
         let judged = judge(&[10.0, 11.0, 20.0, 30.0].map(cost));
         let ratios: Vec<f64> = judged.iter().map(|block| block.figures[0].unwrap()).collect();
         assert_eq!(ratios, [1.0, 1.1, 1.0, 1.5]);
+    }
+
+    #[test]
+    fn what_never_found_room_tells_nothing() {
+        let times = Samples::default();
+        let clock = Clock::of(Source::Monotonic).unwrap();
+        let found = Cost { messages: 64, mean_ns: 10.0, p50_ns: None, full_waits: 0 };
+        let judged = judge(&[cost(&times, 9, &clock), found]);
+        assert_eq!((judged[0].valid, judged[1].valid), (false, true));
+        assert_eq!(judged[1].figures[0], None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::hint::{black_box, spin_loop};
 use std::io;
 use std::mem::ManuallyDrop;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::slice;
 use std::sync::Arc;
@@ -224,14 +225,14 @@ impl Direct {
             .with_context(|| format!("cannot {}", work.verb()))
     }
 
-    /// Writes two pages of `file` at the same time, and makes them durable.
+    /// Writes a page of `file` and a run of them at the same time, and makes them durable.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub(super) fn commit(&mut self, file: &File, pages: [u64; 2]) -> Result<()> {
-        let committed = self.try_commit(file, pages);
+    pub(super) fn commit(&mut self, file: &File, page: u64, run: Range<u64>) -> Result<()> {
+        let committed = self.try_commit(file, page, run);
         let drained = self.drain();
-        committed.and(drained).context("cannot write two pages and flush")
+        committed.and(drained).context("cannot write some pages and flush")
     }
 
     /// Finds how `work` goes fastest: each way twice, unless that takes too long; the better one
@@ -335,15 +336,17 @@ impl Direct {
         Ok(elapsed)
     }
 
-    fn try_commit(&mut self, file: &File, pages: [u64; 2]) -> io::Result<()> {
-        for (slot, page) in (0..).zip(pages) {
+    fn try_commit(&mut self, file: &File, page: u64, run: Range<u64>) -> io::Result<()> {
+        let run_bytes = (run.end - run.start) as u32 * PAGE_BYTES;
+        for (slot, (page, bytes)) in (0..).zip([(page, PAGE_BYTES), (run.start, run_bytes)]) {
             let at = page * u64::from(PAGE_BYTES);
-            self.transfer(Work::Write, file, at, slot, PAGE_BYTES, u64::from(slot));
+            // What it is to write is its number.
+            self.transfer(Work::Write, file, at, slot, bytes, u64::from(bytes));
         }
         while self.open > 0 {
             self.wait()?;
             while let Some(entry) = self.reap()? {
-                if entry.result() as u32 != PAGE_BYTES {
+                if i64::from(entry.result()) as u64 != entry.user_data() {
                     return Err(io::Error::other("the disk took less than was asked for"));
                 }
             }
@@ -491,7 +494,7 @@ mod tests {
         assert_eq!(written.len() as u64, bytes);
         assert!(written.chunks(4096).all(|page| page.iter().any(|byte| *byte != 0)));
         direct.stream(Work::Read, &span(bytes), request).unwrap();
-        direct.commit(&file, [0, 7]).unwrap();
+        direct.commit(&file, 0, 7..8).unwrap();
         direct.stream(Work::Read, &span(2 * bytes), request).unwrap_err();
         direct.stream(Work::Read, &span(bytes), request).unwrap();
         assert_eq!(direct.open, 0);

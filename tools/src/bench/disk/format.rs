@@ -6,7 +6,7 @@ pub(super) const BLOCK_BYTES: usize = 1 << 16;
 pub(super) const PAGE_BYTES: usize = 4096;
 
 /// Messages of 48 bytes in a block, each in a line.
-pub(super) const BLOCK_MESSAGES: u64 = ((BLOCK_BYTES - HEADER_BYTES) / LINE_BYTES) as u64;
+pub(super) const BLOCK_MESSAGES: u64 = block_messages(LINE_BYTES);
 
 const LINE_BYTES: usize = 64;
 const HEADER_BYTES: usize = 128;
@@ -18,6 +18,11 @@ const SLOT_BYTES: usize = 32;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"TICKBLK\x01");
 const KIND_MESSAGE: u64 = 1;
+
+/// Messages in a block, each in a frame of so many bytes.
+pub(super) const fn block_messages(frame_bytes: usize) -> u64 {
+    ((BLOCK_BYTES - HEADER_BYTES) / frame_bytes) as u64
+}
 
 /// What a walk has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

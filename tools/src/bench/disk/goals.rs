@@ -1,5 +1,6 @@
 //! What the journal is meant to reach: change here the goals.
 use tickcast_harness::goal::{Bound, Goal};
+use tickcast_harness::message::Payload;
 
 /// The goals for writing a journal.
 pub(super) const WRITING_GOALS: [Goal; 2] = [
@@ -32,6 +33,11 @@ pub(super) const SEEK_GOALS: [Goal; 2] = [
     Goal::new("reads by offset", Bound::AtMost(1.0), "2 + log2(blocks)", ("by offset", 0)),
     Goal::new("reads by time", Bound::AtMost(1.0), "2 + log2(blocks)", ("by time", 0)),
 ];
+
+/// What is meant to be reached by messages of this payload: goals are for ticks.
+pub(super) fn for_ticks(payload: Payload, goals: &'static [Goal]) -> &'static [Goal] {
+    if payload == Payload::TICK { goals } else { &[] }
+}
 
 #[cfg(test)]
 mod tests {

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use tickcast::{Event, Replay, Speed, Until};
 
-use super::Setup;
-use super::recorded::{INTERVAL_NS, Recorded};
+use super::recorded::Recorded;
 use super::trial::{Found, Trial};
+use super::{Setup, per_s};
 use tickcast_harness::statistics::{Percentile, Samples};
 use tickcast_harness::verdict::Judged;
 
@@ -21,12 +21,13 @@ const COLUMNS: [&str; 4] = ["p50 ns", "p99 ns", "p99.9 ns", "most, us"];
 
 /// Who takes part, and how much slower than recorded: then the replay sleeps between messages.
 const CONTENDERS: [(&str, Way, u64); 5] = [
-    ("bare wait, 100 k/s", Way::Bare, 1),
-    ("replay, 100 k/s", Way::Cached, 1),
-    ("replay, 100 k/s, cold", Way::Cold, 1),
-    ("bare wait, 2 k/s", Way::Bare, 50),
-    ("replay, 2 k/s", Way::Cached, 50),
+    ("bare wait", Way::Bare, 1),
+    ("replay", Way::Cached, 1),
+    ("replay", Way::Cold, 1),
+    ("bare wait", Way::Bare, SLOWER),
+    ("replay", Way::Cached, SLOWER),
 ];
+const SLOWER: u64 = 50;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -54,10 +55,15 @@ struct Late {
 /// When a contender fails, or the user wants an end.
 pub(super) fn run(setup: &Setup, recorded: &Recorded, duration: Duration) -> Result<Found> {
     let block = (duration / BLOCKS).min(BLOCK_MAX);
+    let name = |(name, way, slowness)| {
+        let suffix = if way == Way::Cold { ", cold" } else { "" };
+        format!("{name}, {}{suffix}", per_s(recorded.rate / slowness))
+    };
     let trial = Trial {
         title: "replay at the recorded pace: how late messages come",
-        contenders: CONTENDERS.map(|(name, ..)| name).to_vec(),
+        contenders: CONTENDERS.map(name).to_vec(),
         columns: &COLUMNS,
+        drawn: "p99 ns",
         goals: &[],
         limited: &[],
         notes: vec![
@@ -74,14 +80,15 @@ pub(super) fn run(setup: &Setup, recorded: &Recorded, duration: Duration) -> Res
         &setup.interrupt,
         |at| {
             let (_, way, slowness) = CONTENDERS[at];
-            let interval_ns = INTERVAL_NS * slowness;
-            let messages = block.as_nanos() as u64 / interval_ns;
+            let messages = (block.as_secs_f64() * (recorded.rate / slowness) as f64) as u64;
+            let messages = messages.clamp(1, recorded.messages);
+            let due_ns = |number| recorded.timestamp_ns(number) * slowness;
             let speed = match slowness {
                 1 => Speed::Recorded,
                 _ => Speed::Times(1.0 / slowness as f64),
             };
             let arrivals = match way {
-                Way::Bare => wait(messages, interval_ns),
+                Way::Bare => wait(messages, due_ns),
                 Way::Cached => {
                     replay(recorded, messages, Speed::Max)?;
                     replay(recorded, messages, speed)?
@@ -91,7 +98,7 @@ pub(super) fn run(setup: &Setup, recorded: &Recorded, duration: Duration) -> Res
                     replay(recorded, messages, speed)?
                 }
             };
-            late(&arrivals, interval_ns)
+            late(&arrivals, due_ns)
         },
         |blocks| blocks.iter().map(judge).collect(),
     )
@@ -100,10 +107,10 @@ pub(super) fn run(setup: &Setup, recorded: &Recorded, duration: Duration) -> Res
 /// When each message came, since the first look at the clock.
 type Arrivals = Vec<Duration>;
 
-fn wait(messages: u64, interval_ns: u64) -> Arrivals {
+fn wait(messages: u64, due_ns: impl Fn(u64) -> u64) -> Arrivals {
     let start = Instant::now();
     let wait = |number| {
-        let due = Duration::from_nanos(number * interval_ns);
+        let due = Duration::from_nanos(due_ns(number));
         loop {
             let now = start.elapsed();
             if now >= due {
@@ -129,12 +136,12 @@ fn replay(recorded: &Recorded, messages: u64, speed: Speed) -> Result<Arrivals> 
     Ok(arrivals)
 }
 
-fn late(arrivals: &[Duration], interval_ns: u64) -> Result<Late> {
+fn late(arrivals: &[Duration], due_ns: impl Fn(u64) -> u64) -> Result<Late> {
     // Nobody is early, so the most punctual one shows when all began.
     let behind = || {
-        (0..).zip(arrivals).map(|(number, arrival): (u64, _)| {
-            arrival.as_nanos() as i64 - (number * interval_ns) as i64
-        })
+        (0..)
+            .zip(arrivals)
+            .map(|(number, arrival)| arrival.as_nanos() as i64 - due_ns(number) as i64)
     };
     let began_ns = behind().min().unwrap_or(0);
     let mut late = Samples::default();
@@ -168,7 +175,7 @@ mod tests {
         let after_ns = |number: u64| number * 1_000 + if number == 0 { 6_000 } else { 1_000 };
         let arrivals: Vec<Duration> =
             (0..1000).map(|number| Duration::from_nanos(after_ns(number))).collect();
-        let late = late(&arrivals, 1_000).unwrap();
+        let late = late(&arrivals, |number| number * 1_000).unwrap();
         assert_eq!((late.messages, late.p99_9_ns), (1000, None));
         assert!(late.p50_ns.unwrap() <= 1.0, "{late:?}");
         assert!((late.most_ns - 5_000.0).abs() < 10.0, "{late:?}");

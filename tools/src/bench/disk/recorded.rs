@@ -1,19 +1,17 @@
 //! The journal that is replayed: recorded once for all comparisons.
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{Advice, fadvise};
 use tickcast::{Event, Replay, SyncPolicy};
 
 use super::far_core::Crew;
-use super::format::{BLOCK_BYTES, BLOCK_MESSAGES, Walked};
+use super::format::{BLOCK_BYTES, Walked, block_messages};
 use super::recording::{self, Old, Recording};
 use super::{RING_BYTES, Setup};
-
-/// How far the timestamps of messages are apart: 100,000 messages a second.
-pub(super) const INTERVAL_NS: u64 = 10_000;
+use tickcast_harness::message::{Payload, message};
+use tickcast_harness::{Options, with_words};
 
 /// Blocks of log for each second that is measured, and at most.
 const BLOCKS_PER_S: u64 = (64 << 20) / BLOCK_BYTES as u64;
@@ -27,7 +25,10 @@ pub(super) struct Recorded {
     dir: PathBuf,
     /// Bytes of log, in whole blocks.
     pub(super) bytes: u64,
-    messages: u64,
+    pub(super) messages: u64,
+    pub(super) payload: Payload,
+    /// Messages a second, by their timestamps.
+    pub(super) rate: u64,
 }
 
 impl Recorded {
@@ -35,9 +36,11 @@ impl Recorded {
     ///
     /// # Errors
     /// When shared memory or the disk is full.
-    pub(super) fn record(setup: &Setup, duration: Duration) -> Result<Self> {
-        let blocks = (duration.as_secs() * BLOCKS_PER_S).clamp(BLOCKS_PER_S, BLOCKS_MAX);
-        let messages = blocks * BLOCK_MESSAGES;
+    pub(super) fn record(setup: &Setup, options: &Options) -> Result<Self> {
+        let (payload, rate) = (options.first_payload(), options.rate());
+        let blocks = (options.seconds * BLOCKS_PER_S).clamp(BLOCKS_PER_S, BLOCKS_MAX);
+        let block_messages = block_messages(payload.frame_bytes());
+        let messages = blocks * block_messages;
         let Setup { bus, place, interrupt, .. } = setup;
         let (mut recording, journal) =
             Recording::begin(bus, place, "replayed", RING_BYTES, SyncPolicy::None, Old::Kept)?;
@@ -49,12 +52,16 @@ impl Recorded {
                 if number.is_multiple_of(LOOK_EVERY) {
                     interrupt.check()?;
                 }
-                recording.publisher.publish(number * INTERVAL_NS, &[number; 6])?;
+                let timestamp_ns = timestamp_ns(number, rate);
+                with_words!(payload, W => {
+                    recording.publisher.publish(timestamp_ns, &message::<W>(number))?
+                });
             }
-            recording.wait_written(messages)
+            // The last block may not be full: it is written when the journal is closed, below.
+            recording.wait_written(messages - block_messages)
         })?;
         let dir = recording.dir().to_owned();
-        Ok(Self { dir, bytes: blocks * BLOCK_BYTES as u64, messages })
+        Ok(Self { dir, bytes: blocks * BLOCK_BYTES as u64, messages, payload, rate })
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -78,6 +85,11 @@ impl Recorded {
             }
         }
         Ok(files)
+    }
+
+    /// When a message was published, by its timestamp.
+    pub(super) fn timestamp_ns(&self, number: u64) -> u64 {
+        timestamp_ns(number, self.rate)
     }
 
     /// Takes the files out of the page cache.
@@ -124,4 +136,8 @@ impl Recorded {
         ensure!(walked == recorded, "the journal has {walked:?}, recorded was {recorded:?}");
         Ok(())
     }
+}
+
+fn timestamp_ns(number: u64, rate: u64) -> u64 {
+    number * 1_000_000_000 / rate
 }

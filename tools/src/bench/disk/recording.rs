@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use tickcast::{Journal, JournalState, Publisher, SyncPolicy};
 
 use super::place::Place;
+use tickcast_harness::message::Words;
 use tickcast_harness::temporary::TemporaryBus;
 
 /// Bytes of a segment: what a journal has unless it is told otherwise.
@@ -93,9 +94,9 @@ impl Recording {
     ///
     /// # Errors
     /// When the bus is gone.
-    pub(super) fn flood<const BYTES: usize>(
+    pub(super) fn flood<const W: usize>(
         &mut self,
-        payload: &[u8; BYTES],
+        payload: &Words<W>,
         messages: u64,
     ) -> Result<()> {
         let first = self.publisher.next_offset();
@@ -110,8 +111,9 @@ impl Recording {
     /// # Errors
     /// When the journal has failed.
     pub(super) fn fill_segments(&mut self) -> Result<()> {
-        const PAYLOAD: [u8; 1024] = [0; 1024];
-        self.flood(&PAYLOAD, SEGMENTS_IN_TURN * SEGMENT_BYTES / PAYLOAD.len() as u64)?;
+        const PAYLOAD: Words<128> = [0; 128];
+        let payload_bytes = size_of_val(&PAYLOAD) as u64;
+        self.flood(&PAYLOAD, SEGMENTS_IN_TURN * SEGMENT_BYTES / payload_bytes)?;
         self.wait_written(self.publisher.next_offset())
     }
 

@@ -7,7 +7,7 @@ use std::iter;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tickcast::{Event, Flow, Replay, StartAt, SyncPolicy};
@@ -18,7 +18,9 @@ use super::goals::SEEK_GOALS;
 use super::recording::{self, Old, Recording, SEGMENT_BYTES};
 use super::trial::{Found, Trial};
 use tickcast_harness::interrupt::Interrupted;
+use tickcast_harness::statistics::Samples;
 use tickcast_harness::verdict::Judged;
+use tickcast_harness::{Curve, CurveKind};
 
 const BLOCKS: u64 = (100 << 30) / BLOCK_BYTES as u64;
 const SEGMENT_BLOCKS: u64 = SEGMENT_BYTES / BLOCK_BYTES as u64;
@@ -50,12 +52,11 @@ enum Way {
 }
 
 /// What so many seeks took.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Sought {
-    seeks: u64,
+    times: Samples,
     reads: u64,
     reads_max: u64,
-    duration_s: f64,
 }
 
 /// Counts; where there is no room for such files, says so.
@@ -65,12 +66,16 @@ struct Sought {
 pub(super) fn run(setup: &Setup, duration: Duration) -> Result<Found> {
     let trial = Trial {
         title: "seek: reads until a replay has its first message, in a journal of 100 GiB",
-        contenders: CONTENDERS.map(|(name, _)| name).to_vec(),
+        contenders: CONTENDERS.map(|(name, _)| name.to_owned()).to_vec(),
         columns: &SEEK_COLUMNS,
+        drawn: "mean us",
         goals: &SEEK_GOALS,
         limited: &[],
         notes: vec![
-            format!("{BLOCKS} blocks in segments of {} MiB", SEGMENT_BYTES >> 20),
+            format!(
+                "{BLOCKS} blocks in segments of {} MiB, all of messages of 48 bytes",
+                SEGMENT_BYTES >> 20
+            ),
             format!("the bound is 2 + log2(blocks): {:.2} reads for any seek", bound()),
             "the files are sparse: only what a search comes to is written".to_owned(),
         ],
@@ -84,12 +89,21 @@ pub(super) fn run(setup: &Setup, duration: Duration) -> Result<Found> {
         Err(error) if error.is::<Interrupted>() => return Err(error),
         Err(error) => return Ok(trial.skip(format!("skipped, as there is no room: {error:#}"))),
     }
-    trial.run(
+    let mut whole = CONTENDERS.map(|_| Samples::default());
+    let mut found = trial.run(
         Duration::ZERO,
         &setup.interrupt,
         |at| seek(setup, &dir, &log, CONTENDERS[at].1, &targets),
-        |blocks| blocks.iter().map(judge).collect(),
-    )
+        |blocks| {
+            whole.iter_mut().zip(blocks).for_each(|(whole, sought)| whole.add(&sought.times));
+            blocks.iter().map(judge).collect()
+        },
+    )?;
+    let curve = |((name, _), whole): ((&str, _), _)| {
+        Curve::of(format!("seek {name}"), CurveKind::Journal, whole, &setup.clock)
+    };
+    found.curves = CONTENDERS.into_iter().zip(whole).map(curve).collect();
+    Ok(found)
 }
 
 /// Reads that are not too many.
@@ -176,8 +190,7 @@ fn path(before: impl Fn(u64) -> bool) -> impl Iterator<Item = u64> {
 }
 
 fn seek(setup: &Setup, dir: &Path, log: &Log, way: Way, targets: &[u64]) -> Result<Sought> {
-    let (mut reads, mut reads_max) = (0, 0);
-    let start = Instant::now();
+    let (mut times, mut reads, mut reads_max) = (Samples::default(), 0, 0);
     for (number, &target) in targets.iter().enumerate() {
         if number.is_multiple_of(LOOK_EVERY) {
             setup.interrupt.check()?;
@@ -187,12 +200,14 @@ fn seek(setup: &Setup, dir: &Path, log: &Log, way: Way, targets: &[u64]) -> Resu
             Way::Time => StartAt::Time(log.timestamp_ns(target)),
         };
         let mut found = None;
+        let start = setup.clock.now();
         let counters = Replay::open(dir)?.from(from).run(|event| {
             if let Event::Message(message) = event {
                 found = Some(message.offset);
             }
             Flow::Stop
         })?;
+        times.record(setup.clock.ns_since(start));
         ensure!(
             found == Some(target),
             "a seek to message {target} found {found:?}: the search came to blocks that this \
@@ -201,20 +216,20 @@ fn seek(setup: &Setup, dir: &Path, log: &Log, way: Way, targets: &[u64]) -> Resu
         reads += counters.reads;
         reads_max = reads_max.max(counters.reads);
     }
-    let duration_s = start.elapsed().as_secs_f64();
-    Ok(Sought { seeks: targets.len() as u64, reads, reads_max, duration_s })
+    Ok(Sought { times, reads, reads_max })
 }
 
 fn judge(sought: &Sought) -> Judged {
-    let Sought { seeks, reads, reads_max, duration_s } = *sought;
+    let Sought { times, reads, reads_max } = sought;
+    let (seeks, reads_max) = (times.len(), *reads_max as f64);
     Judged {
         valid: true,
         count: seeks,
         figures: vec![
-            Some(reads_max as f64 / bound()),
-            Some(reads_max as f64),
-            Some(reads as f64 / seeks as f64),
-            Some(duration_s / seeks as f64 * 1e6),
+            Some(reads_max / bound()),
+            Some(reads_max),
+            Some(*reads as f64 / seeks as f64),
+            Some(times.mean_ns() / 1e3),
         ],
     }
 }

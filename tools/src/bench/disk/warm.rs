@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::Setup;
 use super::format::{BLOCK_BYTES, Walked};
-use super::goals::WARM_GOALS;
+use super::goals::{WARM_GOALS, for_ticks};
 use super::recorded::Recorded;
 use super::trial::{Found, Trial};
 use tickcast_harness::verdict::Judged;
@@ -49,15 +49,17 @@ pub(super) fn run(setup: &Setup, recorded: &Recorded, duration: Duration) -> Res
     };
     let files: Vec<Vec<u8>> = paths.iter().map(read).collect::<Result<_>>()?;
     let trial = Trial {
-        title: "replay from the page cache: messages of 48 bytes, a word of each summed up",
-        contenders: CONTENDERS.to_vec(),
+        title: "replay from the page cache: a word of each message summed up",
+        contenders: CONTENDERS.map(str::to_owned).to_vec(),
         columns: &WARM_COLUMNS,
-        goals: &WARM_GOALS,
+        drawn: "MB/s",
+        goals: for_ticks(recorded.payload, &WARM_GOALS),
         limited: &["replay"],
         notes: vec![
             format!(
-                "{} MiB of log; the bare loop has them in its own memory",
-                recorded.bytes >> 20
+                "{} MiB of log in messages of {}; the bare loop has them in its own memory",
+                recorded.bytes >> 20,
+                recorded.payload
             ),
             "bare: the CRC of each block, then its frames".to_owned(),
             "from files: the same, but the kernel copies them from its page cache first".to_owned(),

@@ -19,11 +19,12 @@ use super::recording::{Old, Recording, SEGMENT_BYTES};
 use super::trial::{Found, Trial};
 use super::{RING_BYTES, Setup};
 use tickcast_harness::cores;
+use tickcast_harness::message::{Payload, message};
 use tickcast_harness::verdict::Judged;
+use tickcast_harness::with_words;
 
 /// Of messages that do not make the publisher the limit.
-const LARGE: [u8; 1024] = [0x5A; 1024];
-const SMALL: [u8; 48] = [0x5A; 48];
+const LARGE: Payload = Payload::LARGE;
 
 /// Segments of a block at most, and how long a block is to take.
 const SEGMENTS_MAX: u64 = 4;
@@ -48,13 +49,13 @@ enum Contender {
     BareFed,
     Fio,
     Journal,
-    JournalOfSmall,
+    JournalOf(Payload),
     BareFresh,
     JournalFresh,
 }
 
 impl Contender {
-    const ALL: [Self; 10] = [
+    const FIRST: [Self; 7] = [
         Self::Bare,
         Self::BareNeverFlushed,
         Self::BareHuge,
@@ -62,13 +63,17 @@ impl Contender {
         Self::BareFed,
         Self::Fio,
         Self::Journal,
-        Self::JournalOfSmall,
-        Self::BareFresh,
-        Self::JournalFresh,
     ];
+    const LAST: [Self; 2] = [Self::BareFresh, Self::JournalFresh];
 
-    fn name(self) -> &'static str {
-        match self {
+    /// All, with a journal for each of these payloads.
+    fn all(payloads: &[Payload]) -> Vec<Self> {
+        let others = payloads.iter().copied().filter(|payload| *payload != LARGE);
+        Self::FIRST.into_iter().chain(others.map(Self::JournalOf)).chain(Self::LAST).collect()
+    }
+
+    fn name(self) -> String {
+        let name = match self {
             Self::Bare => "bare",
             Self::BareNeverFlushed => "bare, never flushed",
             Self::BareHuge => "bare, huge pages",
@@ -76,10 +81,11 @@ impl Contender {
             Self::BareFed => "bare, with CRC, fed",
             Self::Fio => "fio, never flushed",
             Self::Journal => "journal",
-            Self::JournalOfSmall => "journal, 48 bytes",
+            Self::JournalOf(payload) => return format!("journal, {payload}"),
             Self::BareFresh => "bare, fresh",
             Self::JournalFresh => "journal, fresh",
-        }
+        };
+        name.to_owned()
     }
 
     /// What it is set against.
@@ -131,7 +137,13 @@ impl Journals {
     ///
     /// # Errors
     /// When a contender fails, or the user wants an end.
-    pub(super) fn run(self, setup: &Setup, far: &FarCore, duration: Duration) -> Result<Found> {
+    pub(super) fn run(
+        self,
+        setup: &Setup,
+        far: &FarCore,
+        payloads: &[Payload],
+        duration: Duration,
+    ) -> Result<Found> {
         let Setup { place, interrupt, .. } = setup;
         let (mut small, huge) = (Direct::new(Pages::Small)?, Direct::new(Pages::Huge)?);
         let made = (0..SEGMENTS_MAX)
@@ -147,12 +159,13 @@ impl Journals {
         let mut field = Field { setup, far, journals: self, small, huge, request, segments, fio };
         let (recording, agent) = &mut field.journals.recycled;
         far.beside(*agent, || recording.fill_segments())?;
-        let mut contenders = Contender::ALL.to_vec();
+        let mut contenders = Contender::all(payloads);
         contenders.retain(|contender| *contender != Contender::Fio || field.fio.is_some());
         let trial = Trial {
             title: "writing: bytes of log a second under flood, made durable segment by segment",
             contenders: contenders.iter().map(|contender| contender.name()).collect(),
             columns: &WRITING_COLUMNS,
+            drawn: "MB/s",
             goals: &WRITING_GOALS,
             limited: &["journal", "journal, fresh"],
             notes: field.notes(),
@@ -198,7 +211,7 @@ impl Field<'_> {
                 .to_owned(),
             "files were written before (recycled), but for fresh ones: allocated, never written"
                 .to_owned(),
-            format!("messages have {} bytes of payload where it does not say 48", LARGE.len()),
+            format!("messages have {LARGE} of payload where nothing else is said"),
         ];
         if self.fio.is_none() {
             notes.push("fio is not installed, so its row is missing".to_owned());
@@ -228,15 +241,16 @@ impl Field<'_> {
                 let rate = fio.write(place, segments * SEGMENT_BYTES, request, setup.cores.near)?;
                 Ok(Written::bare(rate, spans.len()))
             }
-            Contender::Journal | Contender::JournalOfSmall => {
+            Contender::Journal | Contender::JournalOf(_) => {
+                let payload = match contender {
+                    Contender::JournalOf(payload) => payload,
+                    _ => LARGE,
+                };
                 let (recording, agent) = &mut journals.recycled;
                 place.settle()?;
                 far.beside(*agent, || {
                     let before: BTreeSet<u64> = recording.inodes()?;
-                    let written = match contender {
-                        Contender::Journal => flood(recording, &LARGE, segments)?,
-                        _ => flood(recording, &SMALL, segments)?,
-                    };
+                    let written = flood(recording, payload, segments)?;
                     let is_valid = recording.inodes()?.is_subset(&before);
                     Ok(Written { is_valid, ..written })
                 })
@@ -245,7 +259,7 @@ impl Field<'_> {
                 let (recording, agent) = &mut journals.fresh;
                 recording.discard()?;
                 place.settle()?;
-                far.beside(*agent, || flood(recording, &LARGE, segments))
+                far.beside(*agent, || flood(recording, LARGE, segments))
             }
         }
     }
@@ -290,17 +304,14 @@ fn fed(
 }
 
 /// Publishes some segments of log; measured until the journal has written them.
-fn flood<const BYTES: usize>(
-    recording: &mut Recording,
-    payload: &[u8; BYTES],
-    segments: u64,
-) -> Result<Written> {
-    let frame_bytes = (16 + BYTES as u64).next_multiple_of(64);
+fn flood(recording: &mut Recording, payload: Payload, segments: u64) -> Result<Written> {
+    let frame_bytes = payload.frame_bytes() as u64;
     let messages = segments * SEGMENT_BYTES / frame_bytes;
     let before = recording.head()?;
     recording.wait_written(before.offset)?;
     let start = Instant::now();
-    recording.flood(payload, messages + PUSH_BYTES / frame_bytes)?;
+    let published = messages + PUSH_BYTES / frame_bytes;
+    with_words!(payload, W => recording.flood(&message::<W>(0), published)?);
     recording.wait_written(before.offset + messages)?;
     let duration_s = start.elapsed().as_secs_f64();
     // The rest, so that it is not under way beside whoever comes next.
@@ -339,7 +350,9 @@ mod tests {
     fn each_is_set_against_bare_writes_to_files_in_the_same_state() {
         let rates = [100.0, 110.0, 120.0, 85.0, 70.0, 90.0, 95.0, 80.0, 50.0, 40.0];
         let blocks = rates.map(|rate| Written::bare(rate, 1));
-        let judged = judge(&Contender::ALL, &blocks);
+        let contenders = Contender::all(&[Payload::LARGE, Payload::TICK]);
+        assert_eq!(contenders[7].name(), "journal, 48 B");
+        let judged = judge(&contenders, &blocks);
         let ratios: Vec<f64> = judged.iter().map(|block| block.figures[0].unwrap()).collect();
         assert_eq!(ratios, [1.0, 1.1, 1.2, 0.85, 0.7, 0.9, 0.95, 0.8, 1.0, 0.8]);
     }

@@ -24,7 +24,7 @@ const WARM_UP_ROUNDS: usize = 3;
 const HANDOFFS_FACTOR: f64 = 1.1;
 /// Nobody is faster than the physical limit: where the ratio of a round trip to the hand-off is
 /// below this, the yardstick is wrong.
-pub(crate) const RATIO_MIN: f64 = 0.97;
+const RATIO_MIN: f64 = 0.97;
 
 /// One round.
 #[derive(Debug, Serialize)]

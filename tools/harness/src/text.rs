@@ -56,8 +56,8 @@ impl Display for Report {
             out,
             "\nmedians over blocks, ratios with [quartiles]: to the bare hand-offs before and after \
              the block,\nto what others did in the same round; p99.99 over all blocks\nleft out: \
-             the hand-offs before and after differ by over 10 %, or the block beats them by over 3 \
-             %\n-: withheld, fewer than 10 samples lie beyond it"
+             the hand-offs before and after differ by over 10 %; without a ratio: the block beats \
+             them by over 3 %\n-: withheld, fewer than 10 samples lie beyond it"
         )
     }
 }

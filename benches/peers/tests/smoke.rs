@@ -72,6 +72,10 @@ fn all_peers_are_measured_and_nothing_is_left() {
     assert_eq!(left_in_shared_memory(&name), [""; 0]);
     assert_eq!(helpers(&name), [""; 0]);
 
+    let text = String::from_utf8(output.stdout).unwrap();
+    for what in ["at p50", "at p99", "at p99.9", "in messages/s"] {
+        assert!(text.contains(&format!("\nahead of tickcast {what}: ")), "{what}: {text}");
+    }
     let report: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let peers = report["summary"]["peers"].as_object().unwrap();
     for peer in &CATALOGUE[BUILT_IN.len()..] {

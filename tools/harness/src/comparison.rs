@@ -1,13 +1,14 @@
-//! Everybody beside everybody, a line for each: the table of the peers, in Markdown.
+//! Everybody beside everybody, a line for each: the table of the peers, in Markdown, and who is ahead.
 use std::fmt::{self, Display, Formatter};
 
 use crate::message::Payload;
 use crate::report::{Kind, Labelled, Regime, Report};
 use crate::statistics::Spread;
 use crate::step::Step;
-use crate::summary::{Compared, PeerSummary};
+use crate::summary::{Compared, PeerSummary, Versus};
 use crate::table::digits;
 use crate::transport::Place;
+use crate::verdict::Standing;
 
 /// The table of the regime with the most rounds.
 pub(crate) struct Comparison<'a>(Vec<Line<'a>>);
@@ -21,6 +22,9 @@ struct Line<'a> {
     messages_per_s: Option<f64>,
     peer: Option<&'a PeerSummary>,
 }
+
+/// A figure of those in which a peer is compared.
+type Of = fn(&Versus) -> Option<Compared>;
 
 const PERCENTILES: [&str; 4] = ["p50 ns", "p99 ns", "p99.9 ns", "p99.99 ns"];
 
@@ -63,6 +67,10 @@ impl<'a> Line<'a> {
             peer: report.summary.peers.iter().map(|(_, peer)| peer).find(is_this),
         }
     }
+
+    fn name(&self) -> String {
+        format!("{}, {}, {}", self.contender, self.place.name(), self.payload)
+    }
 }
 
 impl Display for Comparison<'_> {
@@ -83,7 +91,7 @@ impl Display for Comparison<'_> {
         )?;
         writeln!(out, "|---|---|---|---|---|---|---|---|---|---|")?;
         for line in &self.0 {
-            let name = format!("{}, {}, {}", line.contender, line.place.name(), line.payload);
+            let name = line.name();
             let [p50, p99, p999, p9999] = line.round_trip_ns.map(number);
             let versus = line.peer.map(|peer| &peer.tickcast);
             let [at_p50, at_p99, at_p999, at_rate] = [
@@ -99,6 +107,24 @@ impl Display for Comparison<'_> {
                  {at_p99:>24} | {at_p999:>24} | {at_rate:>24} |",
                 number(line.messages_per_s)
             )?;
+        }
+        writeln!(out)?;
+        let figures: [(&str, Of); 4] = [
+            ("at p50", |versus| versus.p50),
+            ("at p99", |versus| versus.p99),
+            ("at p99.9", |versus| versus.p999),
+            ("in messages/s", |versus| versus.messages_per_s),
+        ];
+        for (what, of) in figures {
+            let standing = |line: &Line<'_>| Some(of(&line.peer?.tickcast)?.standing);
+            let stands =
+                |at: Standing| self.0.iter().filter(move |line| standing(line) == Some(at));
+            let mut names: Vec<String> = stands(Standing::Behind).map(Line::name).collect();
+            if names.is_empty() {
+                let is_unknown = stands(Standing::TooFew).next().is_some();
+                names.push(if is_unknown { "too few blocks to tell" } else { "nobody" }.to_owned());
+            }
+            writeln!(out, "ahead of tickcast {what}: {}", names.join("; "))?;
         }
         Ok(())
     }

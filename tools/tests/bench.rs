@@ -468,6 +468,11 @@ fn journal_takes_what_it_is_told() {
     assert_eq!((&summary["valid"], &summary["oversubscribed"]), (&false.into(), &true.into()));
 }
 
+const WARM: [&str; 3] = ["bare loop", "bare loop, from files", "replay"];
+const COLD: [&str; 2] = ["bare reads", "replay"];
+const SEEK: [&str; 2] = ["by offset", "by time"];
+const SOUGHT: [&str; 2] = ["seek by offset", "seek by time"];
+
 #[test]
 fn replay_has_its_form() {
     let pace = [
@@ -477,10 +482,8 @@ fn replay_has_its_form() {
         "bare wait, 2 k/s",
         "replay, 2 k/s",
     ];
-    let warm = ["bare loop", "bare loop, from files", "replay"];
-    let (cold, seek) = (["bare reads", "replay"], ["by offset", "by time"]);
-    let trials: [(&[&str], usize); 4] = [(&warm, 1), (&cold, 1), (&seek, 2), (&pace, 0)];
-    run_on_disk("replay", &[], &trials, &["seek by offset", "seek by time"]);
+    let trials: [(&[&str], usize); 4] = [(&WARM, 1), (&COLD, 1), (&SEEK, 2), (&pace, 0)];
+    run_on_disk("replay", &[], &trials, &SOUGHT);
 }
 
 #[test]
@@ -492,9 +495,7 @@ fn replay_takes_what_it_is_told() {
         "bare wait, 400/s",
         "replay, 400/s",
     ];
-    let warm = ["bare loop", "bare loop, from files", "replay"];
-    let (cold, seek) = (["bare reads", "replay"], ["by offset", "by time"]);
-    let trials: [(&[&str], usize); 4] = [(&warm, 0), (&cold, 0), (&seek, 2), (&pace, 0)];
+    let trials: [(&[&str], usize); 4] = [(&WARM, 0), (&COLD, 0), (&SEEK, 2), (&pace, 0)];
     let arguments = ["--payload", "1KiB", "--rate", "20000"];
-    run_on_disk("replay", &arguments, &trials, &["seek by offset", "seek by time"]);
+    run_on_disk("replay", &arguments, &trials, &SOUGHT);
 }

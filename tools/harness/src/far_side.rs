@@ -219,6 +219,8 @@ impl FarSide {
 
     /// What it says next, if it says something within `timeout`.
     fn hear<T: DeserializeOwned>(&mut self, timeout: Duration) -> Result<T> {
+        // It says one thing at a time, so none that came before waits in the buffer.
+        debug_assert!(self.outcomes.buffer().is_empty());
         let mut answer = [PollFd::new(self.outcomes.get_ref(), PollFlags::IN)];
         let limit = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: 0 };
         let ready = retry_on_intr(|| poll(&mut answer, Some(&limit)));

@@ -9,10 +9,9 @@ use crate::round_trip::RoundTrip;
 use crate::shared::{self, Line};
 use crate::spin::spin_until;
 
-/// Pairs of words that take turns. How long a line takes depends on where its slice of the last
-/// level cache lies, seen from the two cores: with a single pair, hand-offs took 90 to 120 ns in
-/// one run, from one move of a virtual core to the next, while everything that goes over many lines
-/// took the same all the time.
+/// Pairs of words that take turns. With a single pair, hand-offs took 90 to 120 ns in one run, each
+/// for seconds, while what goes over many lines took the same all the time: most likely by where
+/// the line's slice of the last-level cache lies, seen from the two cores.
 const PAIRS: usize = 64;
 /// Lines of a pair: its two words are a pair of lines apart, since hardware fetches neighbouring
 /// lines together.

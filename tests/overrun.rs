@@ -1,9 +1,10 @@
 //! A subscriber that is overrun all the time by a publisher in another process, with messages that
-//! are long enough to be stored by one instruction: what it is handed is whole, and what it is not
-//! handed it is told exactly.
+//! are stored word by word, in pairs of words, and by one instruction: what it is handed is whole, and
+//! what it is not handed it is told exactly.
 
 mod common;
 
+use std::array;
 use std::time::Instant;
 
 use common::TestBus;
@@ -12,19 +13,24 @@ use common::child::{self, Child, HANGING};
 use common::payload::{is_payload, mix, payload};
 use tickcast::{Bus, Event, NoticeKind, StartAt};
 
-/// Four blocks, the smallest ring: some 50 messages go around it.
+/// Four blocks, the smallest ring: some 150 messages go around it.
 const RING_BYTES: u64 = 256 << 10;
 
 /// How many payloads are made before. One that is torn has words of two messages that are a lap of
 /// the ring apart, or several, and so hardly ever of the same payload.
 const PAYLOADS: u64 = 1009;
 
+/// Messages that are published together, and as many one by one before.
+const BATCH: usize = 16;
+
 /// Losses that have to be seen, and so copies that were overwritten while they were made.
 const LOSSES: u64 = 2000;
 
-/// 1 to 10 KiB: some end within a word.
+/// Ticks and up to 10 KiB: some end within a word.
 fn length_of(offset: u64) -> usize {
-    1024 + mix(offset % PAYLOADS) as usize % (9 << 10)
+    let at = offset % PAYLOADS;
+    let longest = if at.is_multiple_of(3) { 10 << 10 } else { 200 };
+    mix(at) as usize % longest
 }
 
 /// The child that publishes as fast as it can, until it is killed.
@@ -33,11 +39,15 @@ fn publish_in_child(bus: &str) {
     let mut publisher = topic.publisher(0).expect("nobody else publishes");
     let payloads: Vec<_> = (0..PAYLOADS).map(|at| payload(0, at, length_of(at))).collect();
     child::say("publishing");
-    for offset in 0.. {
-        let payload = &payloads[(offset % PAYLOADS) as usize];
-        let published =
-            publisher.publish(timestamp_of(offset), &payload[..]).expect("the bus lives");
-        assert_eq!(published, offset);
+    let message = |offset| (timestamp_of(offset), &payloads[(offset % PAYLOADS) as usize][..]);
+    for first in (0..).step_by(2 * BATCH) {
+        for offset in first..first + BATCH as u64 {
+            let (timestamp_ns, payload) = message(offset);
+            let published = publisher.publish(timestamp_ns, payload).expect("the bus lives");
+            assert_eq!(published, offset);
+        }
+        let batch: [_; BATCH] = array::from_fn(|at| message(first + (BATCH + at) as u64));
+        publisher.publish_batch(&batch).expect("the bus lives");
     }
 }
 

@@ -64,14 +64,43 @@ impl Counters {
 
     #[inline(always)]
     pub(crate) fn count(&self, payload_bytes: usize) {
-        let Counts { messages, bytes, lost } = self.0.get();
-        let bytes = bytes + payload_bytes as u64;
-        self.0.set(Counts { messages: messages + 1, bytes, lost });
+        self.begin().count(payload_bytes);
+    }
+
+    /// Counts what is handed out from now on.
+    #[inline(always)]
+    fn begin(&self) -> Counting<'_> {
+        Counting { counters: self, messages: 0, bytes: 0 }
     }
 
     fn count_lost(&self, count: u64) {
         let counts = self.0.get();
         self.0.set(Counts { lost: counts.lost + count, ..counts });
+    }
+}
+
+/// Messages that were handed out one behind the other, in locals; counted at the end, also where a
+/// handler panics.
+struct Counting<'a> {
+    counters: &'a Counters,
+    messages: u64,
+    bytes: u64,
+}
+
+impl Counting<'_> {
+    #[inline(always)]
+    fn count(&mut self, payload_bytes: usize) {
+        self.messages += 1;
+        self.bytes += payload_bytes as u64;
+    }
+}
+
+impl Drop for Counting<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let Counts { messages, bytes, lost } = self.counters.get();
+        let (messages, bytes) = (messages + self.messages, bytes + self.bytes);
+        self.counters.0.set(Counts { messages, bytes, lost });
     }
 }
 
@@ -179,20 +208,22 @@ impl Channel {
         let mut count = 0;
         let mut flow = Flow::Next;
         loop {
-            let (counters, origin) = (&self.counters, self.origin);
+            let mut handed_out = self.counters.begin();
+            let origin = self.origin;
             let (taken, end) = self.lane.reader.each_message(limit - count, |raw| {
                 let payload_bytes = raw.payload.len();
                 flow = handler(Event::Message(Message::new(origin, raw))).into();
                 if flow == Flow::Retry {
                     return ControlFlow::Break(false);
                 }
-                counters.count(payload_bytes);
+                handed_out.count(payload_bytes);
                 if flow == Flow::Next {
                     ControlFlow::Continue(())
                 } else {
                     ControlFlow::Break(true)
                 }
             });
+            drop(handed_out);
             count += taken;
             match end {
                 End::Taken => break,
@@ -403,7 +434,7 @@ impl Channel {
     }
 
     fn consume_lost(&mut self, from: u64, to: u64) {
-        self.counters.count_lost(to - from + 1);
+        self.counters.count_lost((to - from).saturating_add(1));
         self.lane.reader.consume();
     }
 

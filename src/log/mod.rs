@@ -28,6 +28,7 @@ pub(crate) mod seek;
 #[cfg(not(loom))]
 pub(crate) mod segment;
 mod source;
+mod store;
 pub(crate) mod takeover;
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -8,11 +8,11 @@ use super::block::{BLOCK_BYTES, BLOCK_HEADER_BYTES, block_end, block_of, block_s
 use super::copy::Stall;
 #[cfg(not(loom))]
 use super::frame::jump_of;
-use super::frame::{CommitWord, HEADER_BYTES, Kind, LINE_BYTES, TICK_BYTES_MAX, span};
+use super::frame::{CommitWord, HEADER_BYTES, Kind, span};
 use super::ring::Ring;
 #[cfg(not(loom))]
 use super::segment::BlockBuffer;
-use super::source::{Source, Window};
+use super::source::{self, Source};
 use super::train::Train;
 use super::walk::{Checked, Damaged, check, check_gap};
 use super::writer::FRAME_PAYLOAD_BYTES_MAX;
@@ -76,6 +76,8 @@ pub(crate) struct Reader {
     /// Epoch of the publisher that entered the block; 0 before the first.
     epoch: u64,
     train: Train,
+    /// The gap frame that [`Reader::peek`] found last, as it was checked.
+    gap: [u64; 3],
     /// The block that the log goes on with, behind the one that is read.
     #[cfg(not(loom))]
     jump: Option<u64>,
@@ -87,6 +89,21 @@ pub(crate) struct Reader {
     /// Up to here there is nothing but frames of the block to be looked at: no message is due that
     /// is not the next one, no fragment is kept, no run is unsettled. 0 = `open` is to see.
     open_end: u64,
+}
+
+/// How far [`Reader::each_message`] has come, in locals; the reader learns it at the end, also where
+/// a handler panics.
+struct Progress<'a> {
+    next: Next,
+    position: &'a mut u64,
+    offset: &'a mut u64,
+}
+
+impl Drop for Progress<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        (*self.position, *self.offset) = (self.next.position, self.next.offset);
+    }
 }
 
 /// Why [`Reader::each_message`] came to an end.
@@ -203,6 +220,7 @@ impl Reader {
             joining,
             epoch: 0,
             train,
+            gap: [0; 3],
             #[cfg(not(loom))]
             jump: None,
             next: Next { position, offset },
@@ -296,27 +314,28 @@ impl Reader {
         limit: usize,
         mut handler: impl FnMut(RawMessage<'_>) -> ControlFlow<bool>,
     ) -> (usize, End) {
-        // In locals and stored for each message, since the handler may panic: to load them again
-        // would be the longest way through the loop.
-        let (mut position, mut offset) = (self.position, self.offset);
         let (window, open_end) = (self.source.window(), self.open_end);
+        let next = Next { position: self.position, offset: self.offset };
+        let mut progress =
+            Progress { next, position: &mut self.position, offset: &mut self.offset };
+        let mut frames = window.frames(next.position, open_end.max(next.position));
         let mut count = 0;
         while count < limit {
-            if position >= open_end {
-                return (count, End::Unusual);
+            let Next { position, offset } = progress.next;
+            let Some(word) = frames.word() else { return (count, End::Unusual) };
+            if !word.is_message_of(offset) {
+                let end = if word.is_committed() { End::Unusual } else { End::Drained };
+                return (count, end);
             }
-            let Some(word) = window.word(position) else { return (count, End::Drained) };
-            let end = position
-                + if word.length() <= TICK_BYTES_MAX { LINE_BYTES } else { wide_span(word) };
-            if !word.is_message_of(offset) || end > open_end {
+            let Some((frame, behind)) = frames.split(word) else {
                 return (count, End::Unusual);
-            }
-            let flow = handler(message(window, position, offset, word));
+            };
+            let flow = handler(message(offset, frame));
             if flow == ControlFlow::Break(false) {
                 return (count, End::Taken);
             }
-            (position, offset) = (end, offset + 1);
-            (self.position, self.offset) = (position, offset);
+            progress.next = Next { position: position + frame.span(), offset: offset + 1 };
+            frames = behind;
             count += 1;
             if flow.is_break() {
                 break;
@@ -352,6 +371,9 @@ impl Reader {
             }
             let Some(word) = self.source.fetch(self.position)? else { return Ok(None) };
             let frame = check(word, self.position, self.offset)?;
+            if frame.end > self.limit {
+                return Ok(None);
+            }
             if frame.kind == Kind::Message && self.due.is_none() {
                 self.joining = false;
                 self.next = Next { position: frame.end, offset: self.offset + 1 };
@@ -371,7 +393,7 @@ impl Reader {
         let damaged = |what| Stall::Damaged(Damaged::new(at, what));
         #[cfg(not(loom))]
         if frame.kind == Kind::Control
-            && let Some(jump) = jump_of(self.source.window().payload(at, word))
+            && let Some(jump) = jump_of(self.source.window().frame(at, word).payload())
         {
             self.restart(block_of(jump));
             self.position = frame.end;
@@ -380,7 +402,8 @@ impl Reader {
         }
         let mut last = self.offset;
         if frame.kind == Kind::Gap {
-            last = check_gap(at, self.gap(), self.offset)?;
+            self.gap = [0, 8, 16].map(|word| self.source.window().load(at + HEADER_BYTES + word));
+            last = check_gap(at, self.gap, self.offset)?;
         }
         if matches!(frame.kind, Kind::Message | Kind::First | Kind::Gap | Kind::Control) {
             self.joining = false;
@@ -399,7 +422,7 @@ impl Reader {
                 _ => {}
             }
         }
-        let payload = || self.source.window().payload(at, word);
+        let payload = || self.source.window().frame(at, word).payload();
         match frame.kind {
             Kind::Message | Kind::Gap => {
                 self.next = Next { position: frame.end, offset: last + 1 };
@@ -443,12 +466,12 @@ impl Reader {
         }
         Some(match kind {
             Kind::Gap => {
-                let [from, to, cause] = self.gap();
+                let [from, to, cause] = self.gap;
                 let from = self.due.map_or(from, |due| due.max(from));
                 Frame::Lost { from, to, cause: Some(cause) }
             }
             Kind::Control => {
-                let payload = self.source.window().payload(self.position, word);
+                let payload = self.source.window().frame(self.position, word).payload();
                 Frame::Control { payload }
             }
             _ => Frame::Message(self.message(self.position, self.offset, word)),
@@ -457,18 +480,13 @@ impl Reader {
 
     #[inline(always)]
     fn message(&self, position: u64, offset: u64, word: CommitWord) -> RawMessage<'_> {
-        message(self.source.window(), position, offset, word)
+        message(offset, self.source.window().frame(position, word))
     }
 
     fn assembled(&self) -> Option<Frame<'_>> {
         let (timestamp_ns, flags, payload) = self.train.message()?;
         let offset = self.offset;
         Some(Frame::Message(RawMessage { offset, timestamp_ns, flags, payload }))
-    }
-
-    fn gap(&self) -> [u64; 3] {
-        let at = self.position + HEADER_BYTES;
-        [at, at + 8, at + 16].map(|place| self.source.window().load(place))
     }
 
     /// Goes past what `peek` returned last.
@@ -532,13 +550,9 @@ impl Reader {
 }
 
 #[inline(always)]
-fn message(window: Window<'_>, position: u64, offset: u64, word: CommitWord) -> RawMessage<'_> {
-    RawMessage {
-        offset,
-        timestamp_ns: window.load(position + 8),
-        flags: word.flags(),
-        payload: window.payload(position, word),
-    }
+fn message(offset: u64, frame: source::Frame<'_>) -> RawMessage<'_> {
+    let (timestamp_ns, payload) = (frame.timestamp_ns(), frame.payload());
+    RawMessage { offset, timestamp_ns, flags: frame.flags(), payload }
 }
 
 /// Most bytes of log that a message of `length` bytes takes, fragments and padding included.
@@ -593,7 +607,7 @@ impl<'a> Run<'a> {
         }
         let word = reader.source.word(position)?;
         let frame = check(word, position, offset).ok()?;
-        if frame.kind != Kind::Message {
+        if frame.kind != Kind::Message || frame.end > reader.limit {
             return None;
         }
         self.next = Next { position: frame.end, offset: offset + 1 };
@@ -611,12 +625,4 @@ impl<'a> Iterator for Run<'a> {
         self.reader.taken.set(Some(self.next));
         Some(message)
     }
-}
-
-/// Out of line: where a line is all that a frame takes, the place of the next one is predicted by a
-/// branch, and its line is fetched before this word has come.
-#[cold]
-#[inline(never)]
-fn wide_span(word: CommitWord) -> u64 {
-    word.span()
 }

@@ -3,7 +3,10 @@
 
 use super::block::block_of;
 use super::copy::{Stall, copy_run};
-use super::frame::{CommitWord, HEADER_BYTES};
+use super::frame::{
+    COMMIT_WORD, CommitWord, LINE_BYTES, PAYLOAD_WORD, TICK_BYTES_MAX, TIMESTAMP_WORD,
+};
+use super::memory::{WORD_BYTES, Words};
 use super::ring::{Lines, Ring};
 #[cfg(not(loom))]
 use super::segment::BlockBuffer;
@@ -160,10 +163,78 @@ impl<'a> Window<'a> {
         self.lines.load(position, Ordering::Relaxed)
     }
 
-    /// The payload of the frame at `position`, whose commit word `word` is what was returned and
-    /// whose end was found to lie in the block.
+    /// The frame at `position`, whose commit word `word` is what was returned and whose end was
+    /// found to lie in the block.
     #[inline(always)]
-    pub(crate) fn payload(self, position: u64, word: CommitWord) -> &'a [u8] {
+    pub(crate) fn frame(self, position: u64, word: CommitWord) -> Frame<'a> {
+        Frame { words: self.lines.frame(position, word.span()), word }
+    }
+
+    /// What lies from the frame at `position` up to `end`, in one block and at most up to
+    /// [`Source::end`].
+    #[inline(always)]
+    pub(crate) fn frames(self, position: u64, end: u64) -> Frames<'a> {
+        Frames(self.lines.frame(position, end - position))
+    }
+}
+
+/// Where frames follow each other in a block, as far as they are committed; borrowed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frames<'a>(Words<'a>);
+
+impl<'a> Frames<'a> {
+    /// The first one's commit word, which may be anything; `None` at the end.
+    #[inline(always)]
+    pub(crate) fn word(self) -> Option<CommitWord> {
+        // Edge `commit`, in place: with the word all of the frame is there.
+        (self.0.len() > 0).then(|| CommitWord(self.0.load(COMMIT_WORD, Ordering::Acquire)))
+    }
+
+    /// The first frame, whose commit word `word` is a message's that was returned, and what lies
+    /// behind it; `None` where the frame would not end here.
+    #[inline(always)]
+    pub(crate) fn split(self, word: CommitWord) -> Option<(Frame<'a>, Frames<'a>)> {
+        let span = if word.length() <= TICK_BYTES_MAX { LINE_BYTES } else { wide_span(word) };
+        let (words, behind) = self.0.split(span / WORD_BYTES)?;
+        Some((Frame { words, word }, Frames(behind)))
+    }
+}
+
+/// Out of line: where a line is all that a frame takes, the place of the next one is predicted by a
+/// branch, and its line is fetched before this word has come.
+#[cold]
+#[inline(never)]
+fn wide_span(word: CommitWord) -> u64 {
+    word.span()
+}
+
+/// A committed frame, borrowed: the words of its span, and the commit word that was seen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame<'a> {
+    words: Words<'a>,
+    word: CommitWord,
+}
+
+impl<'a> Frame<'a> {
+    /// Bytes that it takes.
+    #[inline(always)]
+    pub(crate) fn span(self) -> u64 {
+        self.words.len() * WORD_BYTES
+    }
+
+    #[inline(always)]
+    pub(crate) fn flags(self) -> u8 {
+        self.word.flags()
+    }
+
+    #[inline(always)]
+    pub(crate) fn timestamp_ns(self) -> u64 {
+        self.words.load(TIMESTAMP_WORD, Ordering::Relaxed)
+    }
+
+    /// The payload, as long as the commit word says, which the span is of.
+    #[inline(always)]
+    pub(crate) fn payload(self) -> &'a [u8] {
         // SAFETY: in place, the frame was committed before (edge `commit`), so its bytes were
         // written before this; and by the contract of `Source::in_place` nobody overwrites them
         // before a cursor behind them is stored. That takes a `&mut` of the reader's owner, which
@@ -171,6 +242,6 @@ impl<'a> Window<'a> {
         // out of a handler that takes it with any lifetime. A copy, and a buffer, are the source's
         // own, and are written to only by `fetch`, `buffer`, and who has one from
         // `exchange_buffer`; these take `&mut` of the source.
-        unsafe { self.lines.bytes(position + HEADER_BYTES, word.length()) }
+        unsafe { self.words.bytes(PAYLOAD_WORD, self.word.length()) }
     }
 }

@@ -15,6 +15,7 @@ use super::gate::{Blocked, Gate};
 use super::memory::{WORD_BYTES, Words};
 use super::pages;
 use super::ring::{Lines, Ring};
+use super::store::By;
 use super::wake::Wake;
 use crate::sync::Ordering;
 
@@ -176,38 +177,51 @@ impl Writer {
             self.publish_slow(*timestamp_ns, first, 0)?;
             return Ok(1);
         }
+        // Two loops, in which the way is a constant.
+        Ok(match By::of_memory() {
+            By::Pair => self.append_batch(batch, By::Pair),
+            By::Word => self.append_batch(batch, By::Word),
+        })
+    }
+
+    /// Appends as many messages of a batch as fit into the block; its first one does.
+    #[inline(always)]
+    fn append_batch<T>(&mut self, batch: &[(u64, &T)], by: By) -> usize
+    where
+        T: IntoBytes + Immutable + ?Sized,
+    {
         // The first frame's commit word is stored last: until then no reader gets past it.
-        let head = self.position;
-        let head_word = CommitWord::new(self.offset, first.len() as u64, Kind::Message, 0);
+        let mut head_word = None;
         // In locals, which the stores into the ring cannot change as far as the compiler knows.
-        let (lines, block_end) = (self.ring.lines(), self.block_end);
-        let (mut position, mut offset) = (head, self.offset);
+        let (lines, head, block_end) = (self.ring.lines(), self.position, self.block_end);
         let (mut timestamp_max_ns, mut payload_bytes) = (self.timestamp_max_ns, self.payload_bytes);
+        let (mut room, mut offset) = (lines.frame(head, block_end - head), self.offset);
         for (timestamp_ns, payload) in batch {
             let bytes = payload.as_bytes();
             let length = bytes.len() as u64;
-            if position + span(length) > block_end {
-                break;
-            }
-            let frame = lines.frame(position, span(length));
-            frame.store_bytes(PAYLOAD_WORD, bytes);
+            let Some((frame, behind)) = room.split(span(length) / WORD_BYTES) else { break };
+            fill(frame, bytes, by);
             frame.store(TIMESTAMP_WORD, *timestamp_ns, Ordering::Relaxed);
-            if position != head {
-                let word = CommitWord::new(offset, length, Kind::Message, 0);
+            let word = CommitWord::new(offset, length, Kind::Message, 0);
+            if offset == self.offset {
+                head_word = Some(word);
+            } else {
                 frame.store(COMMIT_WORD, word.0, Ordering::Relaxed);
             }
             timestamp_max_ns = timestamp_max_ns.max(*timestamp_ns);
             payload_bytes += length;
-            position += span(length);
             offset += 1;
+            room = behind;
         }
+        let position = block_end - room.len() * WORD_BYTES;
         clear_next(lines, head, position, block_end);
+        let head_word = head_word.expect("the first message fits");
         self.commit(lines.frame(head, LINE_BYTES), head_word);
         clear_ahead(lines, head, position, block_end);
         let count = offset - self.offset;
         (self.position, self.offset) = (position, offset);
         (self.timestamp_max_ns, self.payload_bytes) = (timestamp_max_ns, payload_bytes);
-        Ok(count as usize)
+        count as usize
     }
 
     /// Appends a gap frame for the offsets from the next one to `to`, both included.
@@ -268,8 +282,7 @@ impl Writer {
     #[inline(always)]
     fn append(&mut self, timestamp_ns: u64, bytes: &[u8], kind: Kind, flags: u8) {
         let length = bytes.len() as u64;
-        let frame = self.ring.lines().frame(self.position, span(length));
-        frame.store_bytes(PAYLOAD_WORD, bytes);
+        fill(self.ring.lines().frame(self.position, span(length)), bytes, By::Word);
         self.commit_frame(timestamp_ns, length, kind, flags);
     }
 
@@ -444,6 +457,19 @@ impl Writer {
     pub(crate) fn clear_debris(&mut self) {
         self.ring.lines().clear(self.position, self.block_end);
     }
+}
+
+/// Writes a payload into its frame: what goes into the frame's first line comes last. Readers look
+/// there all the time, so it would be taken away while the rest is written, and have to come back
+/// for the commit. (The first fragment of a train fills its block; there it makes no difference.)
+#[inline(always)]
+fn fill(frame: Words<'_>, bytes: &[u8], by: By) {
+    let first = bytes.len().min(TICK_BYTES_MAX as usize);
+    let (first, behind) = bytes.split_at(first);
+    if !behind.is_empty() {
+        frame.store_bytes_by(by, LINE_BYTES / WORD_BYTES, behind);
+    }
+    frame.store_bytes_by(by, PAYLOAD_WORD, first);
 }
 
 /// Invariant 1, before the commit of what lies in `[at, end)`: where the next frame will start is

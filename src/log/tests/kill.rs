@@ -1,5 +1,5 @@
 //! Death of a publisher between any two of its stores. [`super::super::memory`] asks here before
-//! each store.
+//! each store, and [`super::super::store`] for the words of a payload.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

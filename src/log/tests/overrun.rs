@@ -11,6 +11,7 @@ use super::harness::*;
 
 const MESSAGES: u64 = 120_000;
 const BYTES_MAX: u64 = 300;
+const BATCH: u64 = 16;
 
 /// Most messages are small; a few are trains.
 fn length(offset: u64) -> u64 {
@@ -75,16 +76,22 @@ fn no_torn_message_is_handed_out_while_the_publisher_overruns() {
             .collect();
         let payloads: Vec<_> = (0..MESSAGES / 4).map(|at| payload(at, length(at))).collect();
         let mut writer = log.writer();
-        for offset in 0..MESSAGES {
-            let made;
-            let bytes = match payloads.get(offset as usize) {
-                Some(bytes) => bytes,
-                None => {
-                    made = payload(offset, length(offset));
-                    &made
-                }
-            };
-            assert_eq!(writer.try_publish(offset, &bytes[..]), Ok(offset));
+        let mut offset = 0;
+        while offset < MESSAGES {
+            // One by one and in batches, in turn.
+            let is_batch = offset % 100 < 50;
+            let end = MESSAGES.min(offset + if is_batch { BATCH } else { 1 });
+            let made: Vec<_> = (offset.max(payloads.len() as u64)..end)
+                .map(|at| payload(at, length(at)))
+                .collect();
+            let ready = payloads.iter().skip(offset as usize).chain(&made);
+            let batch: Vec<_> = (offset..end).zip(ready.map(Vec::as_slice)).collect();
+            if is_batch {
+                offset += writer.try_publish_batch(&batch).expect("nobody gates it") as u64;
+            } else {
+                assert_eq!(writer.try_publish(offset, batch[0].1), Ok(offset));
+                offset += 1;
+            }
         }
         done.store(true, Ordering::Release);
         let lost: u64 = readers.into_iter().map(|reader| reader.join().expect("a reader").1).sum();

@@ -203,16 +203,20 @@ fn run_bench(bench: &Bench) -> anyhow::Result<()> {
         Bench::Fanout(options) => (Benchmark::Fanout, options),
         Bench::Udp(options) => (Benchmark::Udp, options),
         Bench::All(options) => {
-            return measure(&Benchmark::All.takes(), options, || bench::all(options));
+            return measure(&Benchmark::All.takes(), options, |interrupt| {
+                bench::all(options, interrupt)
+            });
         }
         Bench::Journal(options) => {
-            return measure(&bench::JOURNAL, options, || bench::journal(options));
+            return measure(&bench::JOURNAL, options, |interrupt| {
+                bench::journal(options, interrupt)
+            });
         }
         Bench::Replay(options) => {
-            return measure(&bench::REPLAY, options, || bench::replay(options));
+            return measure(&bench::REPLAY, options, |interrupt| bench::replay(options, interrupt));
         }
     };
-    measure(&benchmark.takes(), options, || benchmark.run(options, CATALOGUE))
+    measure(&benchmark.takes(), options, |interrupt| benchmark.run(options, CATALOGUE, interrupt))
 }
 
 /// Shows the library's warnings on standard error; `RUST_LOG` asks for more or for less.

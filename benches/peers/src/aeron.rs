@@ -47,7 +47,7 @@ pub mod driver;
 
 /// The largest MTU that there is: a publication's payload is 32 bytes less.
 const CHANNEL: &std::ffi::CStr = c"aeron:ipc?mtu=65504";
-/// How long the driver may take to answer.
+/// How long the driver may take to answer, a client or its parent.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a client sleeps before it asks again.
 const PAUSE: Duration = Duration::from_micros(100);

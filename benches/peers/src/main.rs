@@ -71,8 +71,9 @@ fn run(cli: Cli) -> Result<()> {
             for (name, how_to_get_it) in LEFT_OUT {
                 writeln!(io::stdout(), "{name} is left out: {how_to_get_it}")?;
             }
-            let run = || Benchmark::Compare.run(&cli.options, CATALOGUE);
-            measure(&Benchmark::Compare.takes(), &cli.options, run)
+            measure(&Benchmark::Compare.takes(), &cli.options, |interrupt| {
+                Benchmark::Compare.run(&cli.options, CATALOGUE, interrupt)
+            })
         }
         Some(Command::FarSide { spec }) => far_side::play(&spec, CATALOGUE),
         #[cfg(feature = "aeron")]

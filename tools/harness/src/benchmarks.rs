@@ -1,6 +1,6 @@
 //! The benchmarks: who takes part in each, and what is measured of them. Add one here.
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{mem, thread};
 
 use anyhow::{Result, ensure};
 
@@ -8,6 +8,7 @@ use crate::catalogue::{self, Entry};
 use crate::crowd::{Beside, Crowd};
 use crate::heading::Heading;
 use crate::interrupt::Interrupt;
+use crate::left_out;
 use crate::message::Payload;
 use crate::options::{Options, Takes};
 use crate::report::{How, Ran, Report};
@@ -19,6 +20,7 @@ use crate::transport::{Mode, Place};
 const TICKCAST: &str = "tickcast";
 const BARE_STREAM: &str = "bare stream";
 const UDP_LOOPBACK: &str = "udp loopback";
+const STREAMS: [Step; 2] = [Step::Stream { in_batches: false }, Step::Stream { in_batches: true }];
 
 /// The rates of a sweep; those behind the first that is not kept up are left out.
 const RATES: [u64; 12] = [
@@ -35,6 +37,8 @@ const BURST_SHARE: usize = 2;
 struct Program {
     entrants: Vec<Entrant>,
     plan: Vec<Planned>,
+    /// A peer that it is about.
+    subject: Option<&'static str>,
 }
 
 impl Program {
@@ -57,9 +61,14 @@ impl Program {
         self.add(Entrant::transport(name, payload, place), [Planned::new(Step::RoundTrips)]);
     }
 
+    /// Streams, with their yardstick at the same place.
     fn streams(&mut self, name: &'static str, payload: Payload, place: Place) {
-        let steps = [false, true].map(|in_batches| Planned::new(Step::Stream { in_batches }));
-        self.add(Entrant::transport(name, payload, place), steps);
+        self.add(Entrant::transport(name, payload, place), STREAMS.map(Planned::new));
+        // For messages that fit into one of its lines.
+        if payload <= Payload::TICK {
+            let steps = [Step::RoundTrips].into_iter().chain(STREAMS);
+            self.add(Entrant::transport(BARE_STREAM, payload, place), steps.map(Planned::new));
+        }
     }
 
     /// What every summary has: round trips and streams of the first payload.
@@ -67,15 +76,6 @@ impl Program {
         let (payload, place) = (options.first_payload(), options.place());
         self.round_trips(TICKCAST, payload, place);
         self.streams(TICKCAST, payload, place);
-        self.bare_stream(payload, place);
-    }
-
-    /// The yardstick of streams, for messages that fit into one of its lines.
-    fn bare_stream(&mut self, payload: Payload, place: Place) {
-        if payload <= Payload::TICK {
-            self.round_trips(BARE_STREAM, payload, place);
-            self.streams(BARE_STREAM, payload, place);
-        }
     }
 }
 
@@ -101,7 +101,12 @@ impl Benchmark {
     ///
     /// # Errors
     /// When a side fails, or the user wants an end.
-    pub fn run(self, options: &Options, catalogue: &'static [Entry]) -> Result<Report> {
+    pub fn run(
+        self,
+        options: &Options,
+        catalogue: &'static [Entry],
+        interrupt: &Interrupt,
+    ) -> Result<Report> {
         let peers = peers(options, catalogue)?;
         let mut program = Program::default();
         match self {
@@ -109,7 +114,10 @@ impl Benchmark {
             Self::Throughput => program.throughput(options, &peers),
             Self::Fanout => program.fanout(options),
             Self::Compare => program.compare(options, &peers),
-            Self::Udp => program.udp(options, catalogue)?,
+            Self::Udp => {
+                program.udp(options, catalogue)?;
+                program.subject = Some(UDP_LOOPBACK);
+            }
             Self::All => {
                 program.latency(options, &peers);
                 program.throughput(options, &peers);
@@ -117,7 +125,7 @@ impl Benchmark {
                 program.udp(options, catalogue)?;
             }
         }
-        run(self.title(), program, options, catalogue)
+        run(self.title(), program, options, catalogue, interrupt)
     }
 
     /// Which options mean something to it.
@@ -172,7 +180,6 @@ impl Program {
         let place = options.place();
         self.basics(options);
         for &payload in options.payloads() {
-            self.bare_stream(payload, place);
             self.streams(TICKCAST, payload, place);
             for peer in peers {
                 if peer.streams {
@@ -202,8 +209,15 @@ impl Program {
         let crowd = Crowd { topic, payload, mode, fast, beside };
         let messages = (crowd.capacity() / BURST_SHARE) as u64;
         let entrant = Entrant { name: TICKCAST, payload, place, crowd: Some(crowd) };
-        let steps = [Step::Bursts { messages }, Step::OneWay { rate: options.rate() }];
-        self.add(entrant, steps.map(Planned::new));
+        let mut steps = vec![
+            Step::Bursts { messages, afterwards: false },
+            Step::OneWay { rate: options.rate() },
+        ];
+        if beside.is_none() {
+            // What the publisher does for them, without what their polls do to its lines.
+            steps.push(Step::Bursts { messages, afterwards: true });
+        }
+        self.add(entrant, steps.into_iter().map(Planned::new));
     }
 
     fn udp(&mut self, options: &Options, catalogue: &'static [Entry]) -> Result<()> {
@@ -226,7 +240,6 @@ impl Program {
                 self.round_trips(TICKCAST, payload, place);
                 self.streams(TICKCAST, payload, place);
             }
-            self.bare_stream(payload, options.place());
             for peer in peers {
                 for &place in peer.places {
                     self.round_trips(peer.name, payload, place);
@@ -263,18 +276,18 @@ fn run(
     program: Program,
     options: &Options,
     catalogue: &'static [Entry],
+    interrupt: &Interrupt,
 ) -> Result<Report> {
-    // First: from here on an interrupt leaves time to remove what is made.
-    let interrupt = Interrupt::install()?;
+    let Program { entrants, plan, subject } = program;
     let setting = Setting {
-        interrupt: &interrupt,
+        interrupt,
         place: options.place(),
         cores: &options.cores,
         mode: options.mode(),
         catalogue,
+        subject,
     };
-    let Program { entrants, plan } = program;
-    let (mut session, left_out) = Session::start(&setting, entrants.clone())?;
+    let mut session = Session::start(&setting, entrants.clone())?;
     // Numbers of entrants change where some are left out.
     let mut plan: Vec<Planned> = plan
         .into_iter()
@@ -288,14 +301,16 @@ fn run(
     let rounds = interleave(&mut session, &mut plan, options.duration())?;
     let offset = offset.and(session.offset()?);
     let mut how: Vec<How> = Vec::new();
-    for entrant in session.entrants.iter().filter(|entrant| entrant.crowd.is_none()) {
+    let took_part = plan.iter().map(|planned| &session.entrants[planned.entrant]);
+    for entrant in took_part.filter(|entrant| entrant.crowd.is_none()) {
         let Entry { name, how: own, .. } = *catalogue::find(catalogue, entrant.name)?;
         if !how.iter().any(|how| how.name == name) {
             how.push(How { name, how: own });
         }
     }
     let heading = Heading::new(title, session.cores, session.clock, session.preemptions);
-    let entrants = std::mem::take(&mut session.entrants);
+    let left_out = left_out::lines(&session.left_out, &entrants);
+    let entrants = mem::take(&mut session.entrants);
     Ok(Report::new(Ran { heading, offset, how, left_out, entrants, plan, rounds }))
 }
 
@@ -312,8 +327,8 @@ pub fn bare_handoff(interrupt: &Interrupt) -> Result<Times> {
     let measure = || {
         let place = Place::InProcess;
         let mode = Mode::Reliable;
-        let setting = Setting { interrupt, place, cores: &[], mode, catalogue: &[] };
-        let (mut session, _) = Session::start(&setting, Vec::new())?;
+        let setting = Setting { interrupt, place, cores: &[], mode, catalogue: &[], subject: None };
+        let mut session = Session::start(&setting, Vec::new())?;
         handoff(&mut session)?;
         let start = Instant::now();
         let mut blocks = Vec::new();

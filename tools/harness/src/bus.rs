@@ -17,7 +17,7 @@ const BATCH: usize = 16;
 pub struct Tickcast;
 
 /// A publisher.
-pub struct BusSender(Publisher);
+pub struct BusSender(pub(crate) Publisher);
 
 /// A subscriber.
 pub struct BusReceiver {
@@ -80,7 +80,7 @@ impl<const W: usize> Sender<W> for BusSender {
 /// # Errors
 /// Every other reason why it was not.
 #[inline(always)]
-pub(crate) fn has_published(published: Result<u64, PublishError>) -> Result<bool> {
+fn has_published(published: Result<u64, PublishError>) -> Result<bool> {
     match published {
         Ok(_) => Ok(true),
         Err(error) => or_full(error),

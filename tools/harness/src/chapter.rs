@@ -94,6 +94,7 @@ impl Summary {
         );
         let rows: Vec<Vec<Cell>> = self.peers.iter().map(|(name, peer)| peer.row(name)).collect();
         chapter.table(&["", "p50", "p99", "p99.9", "messages/s"], &rows);
+        chapter.goals(&self.goals);
     }
 }
 

@@ -1,14 +1,13 @@
-//! Everybody beside everybody, a line for each: the table of the peers, in Markdown, and who is ahead.
+//! Everybody beside everybody, a line for each: the table of the peers, in Markdown.
 use std::fmt::{self, Display, Formatter};
 
 use crate::message::Payload;
 use crate::report::{Kind, Labelled, Regime, Report};
 use crate::statistics::Spread;
 use crate::step::Step;
-use crate::summary::{Compared, PeerSummary, Versus};
+use crate::summary::{Compared, PeerSummary};
 use crate::table::digits;
 use crate::transport::Place;
-use crate::verdict::Standing;
 
 /// The table of the regime with the most rounds.
 pub(crate) struct Comparison<'a>(Vec<Line<'a>>);
@@ -22,9 +21,6 @@ struct Line<'a> {
     messages_per_s: Option<f64>,
     peer: Option<&'a PeerSummary>,
 }
-
-/// A figure of those in which a peer is compared.
-type Of = fn(&Versus) -> Option<Compared>;
 
 const PERCENTILES: [&str; 4] = ["p50 ns", "p99 ns", "p99.9 ns", "p99.99 ns"];
 
@@ -54,17 +50,13 @@ impl<'a> Line<'a> {
         let rates = alike()
             .filter(|step| Kind::of(step.step) == Kind::Streams)
             .filter_map(|step| regime.median(step, "M messages/s"));
-        let is_this = |peer: &&PeerSummary| {
-            (peer.contender, peer.place, peer.payload_bytes)
-                == (step.contender, step.place, step.payload_bytes)
-        };
         Self {
             contender: step.contender,
             place: step.place,
             payload: step.payload_bytes,
             round_trip_ns: PERCENTILES.map(|name| regime.median(round_trips?, name)),
             messages_per_s: rates.reduce(f64::max),
-            peer: report.summary.peers.iter().map(|(_, peer)| peer).find(is_this),
+            peer: report.summary.peers.iter().map(|(_, peer)| peer).find(|peer| peer.is_of(step)),
         }
     }
 
@@ -107,24 +99,6 @@ impl Display for Comparison<'_> {
                  {at_p99:>24} | {at_p999:>24} | {at_rate:>24} |",
                 number(line.messages_per_s)
             )?;
-        }
-        writeln!(out)?;
-        let figures: [(&str, Of); 4] = [
-            ("at p50", |versus| versus.p50),
-            ("at p99", |versus| versus.p99),
-            ("at p99.9", |versus| versus.p999),
-            ("in messages/s", |versus| versus.messages_per_s),
-        ];
-        for (what, of) in figures {
-            let standing = |line: &Line<'_>| Some(of(&line.peer?.tickcast)?.standing);
-            let stands =
-                |at: Standing| self.0.iter().filter(move |line| standing(line) == Some(at));
-            let mut names: Vec<String> = stands(Standing::Behind).map(Line::name).collect();
-            if names.is_empty() {
-                let is_unknown = stands(Standing::TooFew).next().is_some();
-                names.push(if is_unknown { "too few blocks to tell" } else { "nobody" }.to_owned());
-            }
-            writeln!(out, "ahead of tickcast {what}: {}", names.join("; "))?;
         }
         Ok(())
     }

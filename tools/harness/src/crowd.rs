@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use tickcast::runtime::{Idle, IdleStrategy};
-use tickcast::{Event, NoticeKind, Publisher, StartAt, Subscriber, Topic};
+use tickcast::{Event, NoticeKind, StartAt, Subscriber, Topic};
 
-use crate::bus::{self, passed_over};
+use crate::bus::{self, BusSender, passed_over};
 use crate::clock::Clock;
-use crate::ends::{Far, Near, Timed};
+use crate::ends::{Far, Near, Timed, send_when_due};
 use crate::laps::Laps;
-use crate::message::{Payload, Words, message, sum, sum_of_message};
+use crate::message::{Payload, Payloads, Words, sum, sum_of_message};
 use crate::schedule::Schedule;
 use crate::shared::{self, Line};
 use crate::spin::{BlockError, CLOSE, PAUSING, spin_until};
 use crate::task::{Outcome, Task};
-use crate::transport::{Mode, RING_BYTES, Run};
+use crate::transport::{Mode, RING_BYTES, Run, Sender};
 use crate::with_words;
 
 /// Most messages that one subscriber is handed before the next one's turn.
@@ -61,9 +61,11 @@ impl Crowd {
     pub(crate) fn near(&self, run: &Run) -> Result<Box<dyn Near>> {
         let publisher = bus::create_topic(run, &self.topic)?.publisher(0);
         let publisher = publisher.with_context(|| format!("cannot publish to {}", self.topic))?;
-        let taken = Taken::of(shared::create(&self.taken(run), 1)?);
+        let progress = Progress::of(shared::create(&self.progress(run), Progress::LINES)?);
+        let sender = BusSender(publisher);
         Ok(with_words!(self.payload, W => {
-            Box::new(Stage::<W> { publisher, taken, next: 0, lateness: Laps::default() })
+            let (payloads, lateness) = (Payloads::new(), Laps::default());
+            Box::new(Stage::<W> { sender, progress, payloads, next: 0, lateness })
         }))
     }
 
@@ -84,25 +86,35 @@ impl Crowd {
         format!("{} {mode}{beside}", self.fast)
     }
 
-    fn taken(&self, run: &Run) -> PathBuf {
-        run.directory.join(format!("{}.taken", self.topic))
+    fn progress(&self, run: &Run) -> PathBuf {
+        run.directory.join(format!("{}.progress", self.topic))
     }
 }
 
-/// How many messages every fast subscriber has taken.
+/// How far both halves have come.
 #[derive(Clone, Copy)]
-struct Taken(&'static AtomicU64);
+struct Progress {
+    /// Messages that every fast subscriber has taken.
+    taken: &'static AtomicU64,
+    /// Messages of all bursts so far.
+    published: &'static AtomicU64,
+}
 
-impl Taken {
+impl Progress {
+    const LINES: usize = 2;
+
     fn of(lines: &'static [Line]) -> Self {
-        Self(&lines[0].words[0])
+        let [taken, published] = [0, 1].map(|line: usize| &lines[line].words[0]);
+        Self { taken, published }
     }
 }
 
 /// The publishing half.
 struct Stage<const W: usize> {
-    publisher: Publisher,
-    taken: Taken,
+    sender: BusSender,
+    progress: Progress,
+    /// Of bursts: what is timed is publishing, not the making of messages.
+    payloads: Payloads<W>,
     next: u64,
     lateness: Laps,
 }
@@ -111,49 +123,28 @@ impl<const W: usize> Stage<W> {
     /// Publishes a burst, and waits until all have taken it: so it finds an empty ring, and is
     /// timed without the crowd's own speed.
     fn burst(&mut self, messages: u64, clock: &Clock, timed: &mut Timed) -> Result<()> {
+        let Self { sender, payloads, next, .. } = self;
         let mut waited_ns = 0;
         let start = clock.now();
-        for number in self.next..self.next + messages {
-            let message: Words<W> = message(number);
-            if !bus::has_published(self.publisher.try_publish(number, &message))? {
+        for number in *next..*next + messages {
+            let message = payloads.of(number);
+            if !sender.try_send(message)? {
                 let full = clock.now();
-                self.publish(number, &message)?;
+                sender.send(message)?;
                 waited_ns += clock.ns_since(full);
                 timed.refused += 1;
             }
         }
         timed.samples.record(clock.ns_since(start).saturating_sub(waited_ns));
-        self.next += messages;
+        *next += messages;
+        // Pairs with the acquire load in `Audience::await_burst`.
+        self.progress.published.store(self.next, Ordering::Release);
         self.wait()
-    }
-
-    fn one_way(&mut self, schedule: &Schedule<'_>, count: u64, timed: &mut Timed) -> Result<()> {
-        self.lateness.begin(count);
-        timed.first = schedule.due(0);
-        for number in 0..count {
-            let (due, late) = schedule.wait(number);
-            self.lateness.push(late);
-            let message = message(due);
-            if !bus::has_published(self.publisher.try_publish(due, &message))? {
-                timed.refused += 1;
-                self.publish(due, &message)?;
-            }
-        }
-        self.next += count;
-        timed.lateness = self.lateness.samples(schedule.clock);
-        self.wait()
-    }
-
-    /// Publishes as soon as there is room.
-    #[inline(always)]
-    fn publish(&mut self, timestamp_ns: u64, message: &Words<W>) -> Result<()> {
-        let publisher = &mut self.publisher;
-        spin_until::<PAUSING>(|| bus::has_published(publisher.try_publish(timestamp_ns, message)))
     }
 
     fn wait(&self) -> Result<()> {
         // Pairs with the release store in `Audience::take`.
-        spin_until::<PAUSING>(|| Ok(self.taken.0.load(Ordering::Acquire) >= self.next))
+        spin_until::<PAUSING>(|| Ok(self.progress.taken.load(Ordering::Acquire) >= self.next))
     }
 }
 
@@ -161,11 +152,15 @@ impl<const W: usize> Near for Stage<W> {
     fn run(&mut self, task: &Task, count: u64, clock: &Clock) -> Result<Timed> {
         let mut timed = Timed::default();
         match *task {
-            Task::Bursts { messages } => {
+            Task::Bursts { messages, .. } => {
                 (0..count).try_for_each(|_| self.burst(messages, clock, &mut timed))?;
             }
             Task::OneWay { period_ticks } => {
-                self.one_way(&Schedule::new(clock, period_ticks), count, &mut timed)?;
+                let schedule = Schedule::new(clock, period_ticks);
+                let Self { sender, lateness, .. } = self;
+                send_when_due::<W>(sender, &schedule, count, lateness, &mut timed)?;
+                self.next += count;
+                self.wait()?;
             }
             other => bail!("a crowd does not do {other:?}"),
         }
@@ -179,7 +174,7 @@ pub(crate) struct Audience<const W: usize> {
     fast: Vec<Place>,
     /// Of each of them.
     laps: Vec<Laps>,
-    taken: Taken,
+    progress: Progress,
     beside: Option<Beside>,
     /// The one that is not like the others; a late one only in the middle of a block.
     other: Option<Subscriber>,
@@ -205,13 +200,13 @@ impl Crowd {
         };
         let fast: Result<Vec<Place>> = (0..self.fast).map(open).collect();
         let (fast, beside) = (fast?, self.beside);
-        let taken = Taken::of(shared::open(&self.taken(run))?);
+        let progress = Progress::of(shared::open(&self.progress(run))?);
         let is_there = matches!(beside, Some(Beside::Stalled | Beside::Slow));
         let other =
             is_there.then(|| bus::subscribe(&topic, Mode::Lossy, StartAt::Live)).transpose()?;
         Ok(with_words!(self.payload, W => {
             let laps = fast.iter().map(|_| Laps::default()).collect();
-            Box::new(Audience::<W> { topic, fast, laps, taken, beside, other })
+            Box::new(Audience::<W> { topic, fast, laps, progress, beside, other })
         }))
     }
 }
@@ -219,14 +214,14 @@ impl Crowd {
 impl<const W: usize> Audience<W> {
     /// Takes `count` messages with each fast subscriber, and lets the other one do what it does.
     fn take(&mut self, count: u64, mut time: impl FnMut(usize, &Words<W>)) -> Result<()> {
-        let end = self.taken.0.load(Ordering::Relaxed) + count;
+        let end = self.progress.taken.load(Ordering::Relaxed) + count;
         let middle = end - count / 2;
         let mut idle = Idle::new(IdleStrategy::SpinPause);
         let mut polled_at = Instant::now();
         loop {
             let behind = self.fast.iter().map(|place| place.next).min().unwrap_or(end);
             // Pairs with the acquire load in `Stage::wait`.
-            self.taken.0.store(behind, Ordering::Release);
+            self.progress.taken.store(behind, Ordering::Release);
             if behind >= end {
                 break;
             }
@@ -259,6 +254,14 @@ impl<const W: usize> Audience<W> {
             self.other = None;
         }
         Ok(())
+    }
+
+    /// Waits until the next burst is published, and touches nothing of the bus meanwhile.
+    fn await_burst(&self, messages: u64) -> Result<()> {
+        let Progress { taken, published } = self.progress;
+        let end = taken.load(Ordering::Relaxed) + messages;
+        // Pairs with the release store in `Stage::burst`.
+        spin_until::<PAUSING>(|| Ok(published.load(Ordering::Acquire) >= end))
     }
 
     fn poll_other(&mut self, limit: usize) {
@@ -305,7 +308,15 @@ impl<const W: usize> Far for Audience<W> {
         let before = lost(&self.fast);
         let (mut each, mut last, mut negative) = (Vec::new(), 0, 0);
         match *task {
-            Task::Bursts { messages } => self.take(count * messages, |_, _| {})?,
+            Task::Bursts { messages, afterwards: false } => {
+                self.take(count * messages, |_, _| {})?
+            }
+            Task::Bursts { messages, afterwards: true } => {
+                for _ in 0..count {
+                    self.await_burst(messages)?;
+                    self.take(messages, |_, _| {})?;
+                }
+            }
             Task::OneWay { .. } => {
                 let mut laps = mem::take(&mut self.laps);
                 laps.iter_mut().for_each(|laps| laps.begin(count));

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::hgrm;
-use crate::options::{Options, Takes};
+use crate::interrupt::Interrupt;
+use crate::options::{Misused, Options, Takes};
 use crate::output::Output;
 use crate::page::{Chapter, page};
 use crate::report::Curve;
@@ -24,20 +25,24 @@ pub trait Delivery: Display + Serialize {
     fn curves(&self) -> Vec<&Curve>;
 }
 
-/// Measures by `run`, prints the report, and writes what `options` ask for.
+/// Measures by `run`, which a wish to end is told, prints the report, and writes what `options` ask
+/// for.
 ///
 /// # Errors
-/// When the benchmark does not take these options, when `run` fails, or when something cannot be
-/// written.
+/// When the benchmark does not take these options, when two files are one, when `run` fails, or when
+/// something cannot be written.
 pub fn measure<R: Delivery>(
     takes: &Takes,
     options: &Options,
-    run: impl FnOnce() -> Result<R>,
+    run: impl FnOnce(&Interrupt) -> Result<R>,
 ) -> Result<()> {
     options.check(takes)?;
     let open = |path: &Option<_>| path.as_deref().map(Output::open).transpose();
     let (json, hgrm, html) = (open(&options.json)?, open(&options.hgrm)?, open(&options.report)?);
-    let report = run()?;
+    let outputs = [("json", &json), ("hgrm", &hgrm), ("report", &html)];
+    differ(&outputs.map(|(option, output)| Some((option, output.as_ref()?))))?;
+    // From here on an interrupt leaves time to remove what is made: one wish, whatever `run` does.
+    let report = run(&Interrupt::install()?)?;
     let write_json = |json: Output| {
         json.write(&serde_json::to_vec(&report).context("cannot make JSON of the report")?)
     };
@@ -50,4 +55,16 @@ pub fn measure<R: Delivery>(
         write!(io::stdout().lock(), "{report}").context("cannot print the report"),
     ];
     written.into_iter().collect()
+}
+
+/// Refuses two options that name one file: only one of them would be left in it.
+fn differ(outputs: &[Option<(&str, &Output)>]) -> Result<(), Misused> {
+    let given: Vec<_> = outputs.iter().flatten().collect();
+    for (at, (option, output)) in given.iter().enumerate() {
+        if let Some((other, _)) = given[..at].iter().find(|(_, other)| other.is(output)) {
+            let path = output.path().display();
+            return Err(Misused(format!("--{other} and --{option} name one file, {path}")));
+        }
+    }
+    Ok(())
 }

@@ -144,6 +144,30 @@ fn receive<const W: usize, const GAP: u32>(
     outcome
 }
 
+/// Sends messages by the schedule, each of which says when it was due; the far side takes the times.
+#[inline(never)]
+pub(crate) fn send_when_due<const W: usize>(
+    sender: &mut impl Sender<W>,
+    schedule: &Schedule<'_>,
+    count: u64,
+    lateness: &mut Laps,
+    timed: &mut Timed,
+) -> Result<()> {
+    lateness.begin(count);
+    timed.first = schedule.due(0);
+    for number in 0..count {
+        let (due, late) = schedule.wait(number);
+        lateness.push(late);
+        let message = message(due);
+        if !sender.try_send(&message)? {
+            timed.refused += 1;
+            sender.send(&message)?;
+        }
+    }
+    timed.lateness = lateness.samples(schedule.clock);
+    Ok(())
+}
+
 impl<T: Transport, const W: usize> RoundTrip for NearEnds<T, W> {
     #[inline(always)]
     fn round_trip<const GAP: u32>(&mut self) -> Result<()> {
@@ -168,7 +192,9 @@ impl<T: Transport, const W: usize> Near for NearEnds<T, W> {
                 self.0.paced_round_trips(Schedule::new(clock, period_ticks), count, &mut timed)?;
             }
             Task::OneWay { period_ticks } => {
-                self.0.one_way(Schedule::new(clock, period_ticks), count, &mut timed)?;
+                let Ends { sender, lateness, .. } = &mut self.0;
+                let schedule = Schedule::new(clock, period_ticks);
+                send_when_due(sender, &schedule, count, lateness, &mut timed)?;
             }
             Task::Stream { batch, .. } => self.0.stream(batch as u64, count)?,
             Task::Hiccups | Task::Offset | Task::Bursts { .. } => bail!("{task:?} has no links"),
@@ -232,24 +258,6 @@ impl<T: Transport, const W: usize> Ends<T, W> {
         timed.samples = laps.samples(clock);
         timed.lateness = lateness.samples(clock);
         outcome
-    }
-
-    /// Sends by the schedule; the far side takes the times.
-    #[inline(never)]
-    fn one_way(&mut self, schedule: Schedule<'_>, count: u64, timed: &mut Timed) -> Result<()> {
-        self.lateness.begin(count);
-        timed.first = schedule.due(0);
-        for number in 0..count {
-            let (due, late) = schedule.wait(number);
-            self.lateness.push(late);
-            let message = message(due);
-            if !self.sender.try_send(&message)? {
-                timed.refused += 1;
-                self.sender.send(&message)?;
-            }
-        }
-        timed.lateness = self.lateness.samples(schedule.clock);
-        Ok(())
     }
 
     #[inline(never)]

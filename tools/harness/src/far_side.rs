@@ -7,7 +7,7 @@
 use std::env;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -15,12 +15,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::retry_on_intr;
+use anyhow::{Context, Result, anyhow, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::answers::{Answers, put_stdout_aside, say};
 use crate::bare::Bare;
 use crate::catalogue::{self, Entry};
 use crate::clock::Clock;
@@ -44,6 +43,10 @@ const SET_UP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a far side that ends may take to say why.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long it may take to finish a block that got nowhere, and to end: it gives up a block after
+/// half of that.
+const END_TIMEOUT: Duration = STALL_TIMEOUT.saturating_mul(2);
 
 /// What a far side has to know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -89,7 +92,10 @@ impl Spec {
         cores::pin(self.core)?;
         let progress = Progress::new(shared::open(&self.control())?);
         let mut fars: Vec<Result<Box<dyn Far>>> = vec![Ok(Box::new(Bare::open(run, self.place)?))];
-        fars.extend(self.contenders.iter().map(|contender| contender.far(run, catalogue)));
+        for contender in &self.contenders {
+            progress.at.store(fars.len() as u64, Ordering::Relaxed);
+            fars.push(contender.far(run, catalogue));
+        }
         let failures: Failures = fars
             .iter()
             .enumerate()
@@ -101,17 +107,15 @@ impl Spec {
             let Some(Ok(far)) = fars.get_mut(order.contender) else {
                 bail!("there is no contender {}", order.contender)
             };
+            progress.at.store(order.contender as u64, Ordering::Relaxed);
             let before = cores::preemptions()?;
             progress.begun.fetch_add(1, Ordering::Release);
             let outcome = far.run(&order.task, order.count, &self.clock);
             progress.finished.fetch_add(1, Ordering::Release);
             let preemptions = cores::preemptions()? - before;
-            let failed = outcome.is_err();
             let outcome = outcome.map(|outcome| Outcome { preemptions, ..outcome });
+            // Whether the run goes on without who failed is for the near side to say.
             say(&mut outcomes, &outcome.map_err(|error| format!("{error:#}")))?;
-            if failed {
-                break;
-            }
         }
         Ok(())
     }
@@ -120,13 +124,6 @@ impl Spec {
 /// The numbers of contenders whose far half could not be made, and why: the first thing that a far
 /// side says.
 type Failures = Vec<(usize, String)>;
-
-/// Tells the other side something, in a line.
-fn say(to: &mut impl Write, what: &impl Serialize) -> Result<()> {
-    let mut line = serde_json::to_vec(what)?;
-    line.push(b'\n');
-    to.write_all(&line).context("the other side has ended")
-}
 
 impl Contender {
     fn far(&self, run: &Run, catalogue: &[Entry]) -> Result<Box<dyn Far>> {
@@ -137,33 +134,40 @@ impl Contender {
             Self::Crowd(crowd) => crowd.far(run),
         }
     }
+
+    fn describe(&self) -> String {
+        match self {
+            Self::Transport { name, payload, .. } => format!("{name}, {payload}"),
+            Self::Crowd(crowd) => crowd.describe(),
+        }
+    }
 }
 
 /// Plays the far side in a process that was started for it: serves orders from standard input, and
 /// answers where standard output was. What a contender prints there goes to standard error.
 ///
 /// # Errors
-/// When a half cannot be made, or a block fails. The end of the near side is not an error.
+/// When it cannot start. What fails in a block is told to the near side, whose end is not an error.
 pub fn play(spec: &str, catalogue: &[Entry]) -> Result<()> {
     let spec: Spec = serde_json::from_str(spec)
         .context("this is for the benchmarks alone, which give it what it needs")?;
     let run = Run::new(spec.directory.clone(), spec.bus.clone(), spec.mode);
-    let outcomes = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    rustix::stdio::dup2_stdout(io::stderr()).context("cannot put standard output aside")?;
-    spec.serve(&run, catalogue, io::stdin().lock(), outcomes)
+    spec.serve(&run, catalogue, io::stdin().lock(), put_stdout_aside()?)
 }
 
-/// The words by which the far side tells where it is: how many blocks it began and finished.
+/// The words by which the far side tells where it is: how many blocks it began and finished, and
+/// whom it opens or serves, or served last.
 #[derive(Clone, Copy)]
 struct Progress {
     begun: &'static AtomicU64,
     finished: &'static AtomicU64,
+    at: &'static AtomicU64,
 }
 
 impl Progress {
     fn new(control: &'static [Line]) -> Self {
-        let [begun, finished, ..] = &control[0].words;
-        Self { begun, finished }
+        let [begun, finished, at, ..] = &control[0].words;
+        Self { begun, finished, at }
     }
 }
 
@@ -172,8 +176,10 @@ pub(crate) struct FarSide {
     progress: Progress,
     ordered: u64,
     orders: Option<File>,
-    outcomes: BufReader<File>,
+    outcomes: Answers,
     runs_as: RunsAs,
+    /// Of its contenders, by their numbers.
+    names: Vec<String>,
 }
 
 enum RunsAs {
@@ -193,6 +199,8 @@ impl FarSide {
         catalogue: &'static [Entry],
     ) -> Result<(Self, Failures)> {
         let progress = Progress::new(shared::create(&spec.control(), CONTROL_LINES)?);
+        let names = spec.contenders.iter().map(Contender::describe);
+        let names = ["the bare machine".to_owned()].into_iter().chain(names).collect();
         let (orders, outcomes, runs_as): (OwnedFd, OwnedFd, _) = match spec.place {
             Place::Ipc => {
                 let mut child = start_process(&spec)?;
@@ -211,26 +219,24 @@ impl FarSide {
                 (orders.into(), outcomes.into(), RunsAs::Thread(Some(thread)))
             }
         };
-        let (orders, outcomes) = (Some(File::from(orders)), BufReader::new(File::from(outcomes)));
-        let mut far = Self { progress, ordered: 0, orders, outcomes, runs_as };
-        let failures = far.hear(SET_UP_TIMEOUT)?;
+        let (orders, outcomes) = (Some(File::from(orders)), Answers::of(outcomes));
+        let mut far = Self { progress, ordered: 0, orders, outcomes, runs_as, names };
+        let failures = far.hear(SET_UP_TIMEOUT);
+        let failures =
+            failures.with_context(|| format!("cannot make the far half of {}", far.is_at()))?;
         Ok((far, failures))
     }
 
     /// What it says next, if it says something within `timeout`.
     fn hear<T: DeserializeOwned>(&mut self, timeout: Duration) -> Result<T> {
-        // It says one thing at a time, so none that came before waits in the buffer.
-        debug_assert!(self.outcomes.buffer().is_empty());
-        let mut answer = [PollFd::new(self.outcomes.get_ref(), PollFlags::IN)];
-        let limit = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: 0 };
-        let ready = retry_on_intr(|| poll(&mut answer, Some(&limit)));
-        let ready = ready.context("cannot wait for the far side")?;
-        let limit_s = timeout.as_secs();
-        ensure!(ready > 0, "the far side says nothing for {limit_s} s; leave peers out to see why");
-        let mut line = String::new();
-        let read = self.outcomes.read_line(&mut line).context("cannot read from the far side")?;
-        ensure!(read > 0, self.why_it_ended());
-        serde_json::from_str(&line).context("the far side says something else than it should")
+        let answer = self.outcomes.hear(timeout).context("the far side")?;
+        answer.ok_or_else(|| self.why_it_ended())
+    }
+
+    /// Whom it opens or serves, or served last.
+    fn is_at(&self) -> &str {
+        let at = self.progress.at.load(Ordering::Relaxed) as usize;
+        self.names.get(at).map_or("nobody whom it knows", String::as_str)
     }
 
     /// Has it begin a block; returns once it is about to poll.
@@ -256,16 +262,16 @@ impl FarSide {
         // Pairs with the release in `serve`.
         let Progress { finished, .. } = self.progress;
         spin_until::<PAUSING>(|| Ok(finished.load(Ordering::Acquire) == self.ordered))
-            .context("the far side did not finish its block")
+            .context("the far side did not finish its block; leave peers out to see why")
     }
 
-    /// What it found in that block.
+    /// What it found in that block, or what went wrong there; then it is ready for another one.
     ///
     /// # Errors
-    /// What went wrong there, also where the near side only saw that nothing came.
-    pub(crate) fn outcome(&mut self) -> Result<Outcome> {
-        let outcome: Result<Outcome, String> = self.hear(2 * STALL_TIMEOUT)?;
-        outcome.map_err(|error| anyhow!("the far side: {error}"))
+    /// When it is gone, or does not come back from that block.
+    pub(crate) fn outcome(&mut self) -> Result<Result<Outcome>> {
+        let outcome: Result<Outcome, String> = self.hear(END_TIMEOUT)?;
+        Ok(outcome.map_err(|error| anyhow!("the far side: {error}")))
     }
 
     fn has_ended(&mut self) -> bool {
@@ -285,11 +291,26 @@ impl FarSide {
                 }
                 None
             }
-            RunsAs::Thread(thread) => thread.take().and_then(|thread| thread.join().ok()?.err()),
+            RunsAs::Thread(thread) => {
+                thread.take().and_then(|thread| join(thread, LAST_WORDS_TIMEOUT)?.ok()?.err())
+            }
         };
         let told = || anyhow!("the far side has ended early; its own message is above");
         reason.map_or_else(told, |error| error.context("the far side has ended"))
     }
+}
+
+/// What a thread came to, if it ends within `timeout`. One that does not is left to itself: nobody
+/// can end it, and the process's end is its end.
+fn join<T>(thread: JoinHandle<T>, timeout: Duration) -> Option<thread::Result<T>> {
+    let start = Instant::now();
+    while !thread.is_finished() {
+        if start.elapsed() > timeout {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Some(thread.join())
 }
 
 fn pipe() -> Result<(PipeReader, PipeWriter)> {
@@ -321,8 +342,31 @@ impl Drop for FarSide {
                 let _ = child.wait();
             }
             RunsAs::Thread(thread) => {
-                let _ = thread.take().map(JoinHandle::join);
+                let thread = thread.take();
+                if thread.is_some_and(|thread| join(thread, END_TIMEOUT).is_none()) {
+                    let name = self.is_at();
+                    eprintln!(
+                        "tickcast: warning: the far side's thread hangs in {name}; it is left to \
+                         the end of this process"
+                    );
+                }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn a_thread_that_hangs_is_not_waited_for() {
+        let (release, is_released) = channel::<()>();
+        let hanging = thread::spawn(move || is_released.recv());
+        assert!(join(hanging, Duration::from_millis(10)).is_none());
+        drop(release);
+        let ending = thread::spawn(|| 7);
+        assert_eq!(join(ending, END_TIMEOUT).unwrap().unwrap(), 7);
     }
 }

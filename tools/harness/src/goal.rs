@@ -19,17 +19,22 @@ pub enum Bound {
 pub struct Outcome {
     /// What was to be.
     pub goal: String,
-    /// Nothing where no valid block told the figure.
+    /// Nothing where no valid block told the figure. Of a goal about all peers, by how many times
+    /// tickcast is better than the best of them.
     pub figure: Option<f64>,
     /// Whether it was.
     pub met: Option<bool>,
+    /// Of a goal about all peers: those for whose sake it was missed, or not measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub because_of: Vec<String>,
 }
 
 impl Outcome {
     /// Sets `figure` against a bound; `who` and `yardstick` say of what it is the ratio.
     pub fn new(who: &str, bound: Bound, yardstick: &str, figure: Option<f64>) -> Self {
         let goal = format!("{who} {bound} x {yardstick}");
-        Self { goal, figure, met: figure.map(|figure| bound.admits(figure)) }
+        let met = figure.map(|figure| bound.admits(figure));
+        Self { goal, figure, met, because_of: Vec::new() }
     }
 }
 
@@ -86,12 +91,15 @@ impl Display for Bound {
 
 impl Display for Outcome {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
-        let Self { goal, figure, met } = self;
+        let Self { goal, figure, met, because_of } = self;
+        let names = because_of.join("; ");
         write!(out, "goal: {goal}: ")?;
         match (figure, met) {
             (Some(figure), Some(true)) => write!(out, "{figure:.3}, met"),
-            (Some(figure), _) => write!(out, "{figure:.3}, missed"),
-            (None, _) => write!(out, "not measured"),
+            (Some(figure), _) if names.is_empty() => write!(out, "{figure:.3}, missed"),
+            (Some(_), _) => write!(out, "{names}, missed"),
+            (None, _) if names.is_empty() => write!(out, "not measured"),
+            (None, _) => write!(out, "not measured: {names}"),
         }
     }
 }

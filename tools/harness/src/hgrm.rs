@@ -13,22 +13,23 @@ use crate::statistics::Samples;
 const LINES_PER_HALVING: u32 = 5;
 
 /// Writes a file for each distribution: `main` for the first, and beside it one named after each
-/// other. Where there is none, says so.
+/// other. Where the first has no times, says so.
 ///
 /// # Errors
 /// When one cannot be written.
 pub(crate) fn write(curves: &[&Curve], main: Output) -> Result<()> {
     let path = main.path().to_owned();
-    let mut curves = curves.iter().filter(|curve| !curve.whole.is_empty());
-    let Some(first) = curves.next() else {
+    let Some((first, others)) = curves.split_first() else { return Ok(()) };
+    if first.whole.is_empty() {
         eprintln!(
-            "tickcast: warning: nothing is written to {}: no time was measured that counts",
-            path.display()
+            "tickcast: warning: nothing is written to {}: no time of {} was measured that counts",
+            path.display(),
+            first.name
         );
-        return Ok(());
-    };
-    main.write(of(&first.whole, first.cost_ns).as_bytes())?;
-    curves.try_for_each(|curve| {
+    } else {
+        main.write(of(&first.whole, first.cost_ns).as_bytes())?;
+    }
+    others.iter().filter(|curve| !curve.whole.is_empty()).try_for_each(|curve| {
         let text = of(&curve.whole, curve.cost_ns);
         Output::open(&beside(&path, &curve.name))?.write(text.as_bytes())
     })

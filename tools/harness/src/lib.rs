@@ -5,6 +5,7 @@
 //! are ratios of blocks that ran next to each other. [`transport`] says what a contender is,
 //! `ends` in which patterns it is measured, `rounds` how blocks are interleaved.
 
+pub mod answers;
 mod bare;
 pub mod benchmarks;
 pub mod bus;
@@ -12,6 +13,7 @@ pub mod catalogue;
 mod chapter;
 pub mod clock;
 mod comparison;
+mod contest;
 pub mod cores;
 mod crowd;
 pub mod deliver;
@@ -24,6 +26,8 @@ mod hgrm;
 mod hiccups;
 pub mod interrupt;
 mod laps;
+mod lateness;
+mod left_out;
 pub mod machine;
 pub mod message;
 mod offset;

@@ -83,7 +83,7 @@ pub struct Takes {
 /// What can never work.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
-pub struct Misused(String);
+pub struct Misused(pub(crate) String);
 
 /// The rate of an open loop, in messages a second.
 const RATE: u64 = 100_000;

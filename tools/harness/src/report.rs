@@ -14,7 +14,7 @@ use crate::statistics::{Percentile, Samples, Spread, regimes};
 use crate::step::{Each, Found, Planned, Step, Times};
 use crate::summary::Summary;
 use crate::transport::{Mode, Place};
-use crate::verdict::{Judged, Row, row, rows};
+use crate::verdict::{BLOCKS_MIN, Judged, Row, row, rows};
 
 /// What a reliable subscriber may add to the publisher's cost.
 const RELIABLE_SHARE_MAX: f64 = 0.02;
@@ -58,6 +58,8 @@ pub(crate) struct Labelled {
     /// Of a fan-out.
     pub(crate) crowd: Option<Crowd>,
     pub(crate) step: Step,
+    /// Whether it is one of a sweep of rates.
+    pub(crate) sweeps: bool,
 }
 
 /// What one regime showed.
@@ -264,7 +266,8 @@ fn label(entrants: &[Entrant], plan: &[Planned]) -> Vec<Labelled> {
             rate => format!("{} k/s", rate as f64 / 1e3),
         };
         row = match planned.step {
-            Step::RoundTrips | Step::Bursts { .. } => row,
+            Step::RoundTrips | Step::Bursts { afterwards: false, .. } => row,
+            Step::Bursts { afterwards: true, .. } => format!("{row}, polled afterwards"),
             Step::Stream { in_batches: false } => row,
             Step::Stream { in_batches: true } => format!("{row}, in batches"),
             Step::PacedRoundTrips { rate } => format!("{row}, round trip, {}", per_s(rate)),
@@ -277,6 +280,7 @@ fn label(entrants: &[Entrant], plan: &[Planned]) -> Vec<Labelled> {
             payload_bytes: entrant.payload,
             crowd: entrant.crowd.clone(),
             step: planned.step,
+            sweeps: planned.sweeps,
         }
     };
     plan.iter().map(label).collect()
@@ -390,6 +394,11 @@ impl Labelled {
 }
 
 impl Labelled {
+    /// Whether it is what a stream is set against: the bare one of its payload, at its place.
+    pub(crate) fn is_yardstick_of(&self, stream: &Self) -> bool {
+        self.is_bare() && (self.place, self.payload_bytes) == (stream.place, stream.payload_bytes)
+    }
+
     /// Whether tickcast's step is the one that a step is compared with: with the same payload, and
     /// at the same place if it was run there, too.
     pub(crate) fn is_set_against(&self, other: &Self, steps: &[Self]) -> bool {
@@ -467,8 +476,7 @@ fn figures(steps: &[Labelled], round: &Round, at: usize, with_peers: bool) -> Ve
         Found::Flow(flow) => {
             let rate = flow.messages_per_s();
             let payload = step.payload_bytes;
-            let is_bare = |other: &Labelled| other.is_bare() && other.payload_bytes == payload;
-            let bare = best_rate(steps, round, is_bare);
+            let bare = best_rate(steps, round, |bare| bare.is_yardstick_of(step));
             let own = best_rate(steps, round, |own| own.is_set_against(step, steps));
             let bytes_per_s = rate * payload.bytes() as f64;
             let sent = (flow.messages + flow.lost) as f64;
@@ -519,10 +527,13 @@ fn figures_of_times(
 
 /// What publishing costs with one subscriber of the mode of those of step `at`.
 fn single_cost(steps: &[Labelled], round: &Round, at: usize) -> Option<f64> {
-    let mode = steps[at].crowd.as_ref()?.mode;
+    let (mode, step) = (steps[at].crowd.as_ref()?.mode, steps[at].step);
     (0..steps.len()).find_map(|at| match (&steps[at].crowd, &round.counted(at)?.found) {
         (Some(crowd), Found::Cost(cost))
-            if crowd.fast == 1 && crowd.mode == mode && crowd.beside.is_none() =>
+            if crowd.fast == 1
+                && crowd.mode == mode
+                && crowd.beside.is_none()
+                && steps[at].step == step =>
         {
             Some(cost.ns_per_message)
         }
@@ -533,6 +544,7 @@ fn single_cost(steps: &[Labelled], round: &Round, at: usize) -> Option<f64> {
 /// The goals that a table can tell about, for ticks between two processes.
 fn goals(kind: Kind, steps: &[Labelled], rows: &[Row], columns: &[&str]) -> Vec<Outcome> {
     let is_tick = |step: &&Labelled| step.payload_bytes == Payload::TICK;
+    let is_enough = |row: &Row| row.blocks_valid >= BLOCKS_MIN;
     // Of a peer that takes part in several ways, the one between two processes that is the best.
     let figures = |contender: &str, column: &str| {
         let column = columns.iter().position(|&own| own == column);
@@ -540,7 +552,7 @@ fn goals(kind: Kind, steps: &[Labelled], rows: &[Row], columns: &[&str]) -> Vec<
             step.is_called(contender) && step.place == Place::Ipc && Kind::of(step.step) == kind
         });
         let median = |step: &Labelled| {
-            let row = rows.iter().find(|row| row.name == step.row)?;
+            let row = rows.iter().find(|row| row.name == step.row && is_enough(row))?;
             Some(row.figures[column?]?.median)
         };
         of.filter_map(median).collect::<Vec<f64>>()
@@ -563,7 +575,7 @@ fn goals(kind: Kind, steps: &[Labelled], rows: &[Row], columns: &[&str]) -> Vec<
             }
         }
         Kind::Streams if takes_part("tickcast") => {
-            // Where it is beaten, it was slow itself, and says nothing.
+            // A yardstick that is beaten is none.
             let ratio = most("tickcast", "x bare stream").filter(|&ratio| ratio <= 1.0);
             goals.push(Outcome::new("tickcast", Bound::AtLeast(0.7), "bare stream", ratio));
             if takes_part("aeron") {
@@ -572,23 +584,37 @@ fn goals(kind: Kind, steps: &[Labelled], rows: &[Row], columns: &[&str]) -> Vec<
             }
         }
         Kind::FanOut => {
-            goals.extend([Mode::Lossy, Mode::Reliable].into_iter().filter_map(|mode| {
-                let alike = steps.iter().filter_map(|step| Some((step, step.crowd.as_ref()?)));
-                let alike = alike.filter(|(step, crowd)| {
-                    Kind::of(step.step) == kind && crowd.mode == mode && crowd.beside.is_none()
+            for (mode, later) in [
+                (Mode::Lossy, false),
+                (Mode::Lossy, true),
+                (Mode::Reliable, false),
+                (Mode::Reliable, true),
+            ] {
+                let alike = steps.iter().filter_map(|step| match (step.step, &step.crowd) {
+                    (Step::Bursts { afterwards, .. }, Some(crowd))
+                        if afterwards == later && crowd.mode == mode && crowd.beside.is_none() =>
+                    {
+                        Some((step, crowd.fast))
+                    }
+                    _ => None,
                 });
-                let (step, crowd) = alike.max_by_key(|(_, crowd)| crowd.fast)?;
-                let row = rows.iter().find(|row| row.name == step.row)?;
-                let at = columns.iter().position(|&own| own == "x one subscriber")?;
+                let row = |step: &Labelled| {
+                    rows.iter().find(|row| row.name == step.row && is_enough(row))
+                };
+                let one = alike.clone().find(|&(_, fast)| fast == 1);
+                let most = alike.filter(|&(_, fast)| fast > 1).max_by_key(|&(_, fast)| fast);
+                let at = columns.iter().position(|&own| own == "x one subscriber");
+                let (Some((one, _)), Some((most, fast)), Some(at)) = (one, most, at) else {
+                    continue;
+                };
                 let bound = match mode {
                     // Not more than blocks of one subscriber differ.
                     Mode::Lossy => 1.05,
-                    Mode::Reliable => 1.0 + RELIABLE_SHARE_MAX * (crowd.fast - 1) as f64,
+                    Mode::Reliable => 1.0 + RELIABLE_SHARE_MAX * (fast - 1) as f64,
                 };
-                let one = Crowd { fast: 1, ..crowd.clone() }.describe();
-                let figure = row.figures[at].map(|spread| spread.median);
-                Some(Outcome::new(&row.name, Bound::AtMost(bound), &one, figure))
-            }))
+                let figure = row(most).and_then(|row| Some(row.figures[at]?.median));
+                goals.push(Outcome::new(&most.row, Bound::AtMost(bound), &one.row, figure));
+            }
         }
         Kind::RoundTrips | Kind::Streams | Kind::OpenLoop => {}
     }
@@ -675,4 +701,49 @@ fn curves(
         curves.push(Curve::of(step.row.clone(), kind, whole, clock));
     }
     curves
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(contender: &'static str, place: Place, payload_bytes: Payload) -> Labelled {
+        let step = Step::Stream { in_batches: true };
+        Labelled {
+            row: String::new(),
+            contender,
+            place,
+            payload_bytes,
+            crowd: None,
+            step,
+            sweeps: false,
+        }
+    }
+
+    #[test]
+    fn a_stream_is_set_against_the_bare_one_at_its_place() {
+        let (tick, large) = (Payload::TICK, Payload::LARGE);
+        let bare = stream("bare stream", Place::InProcess, tick);
+        assert!(bare.is_yardstick_of(&stream("rtrb", Place::InProcess, tick)));
+        assert!(!bare.is_yardstick_of(&stream("rtrb", Place::Ipc, tick)));
+        assert!(!bare.is_yardstick_of(&stream("rtrb", Place::InProcess, large)));
+        assert!(!stream("rtrb", Place::InProcess, tick).is_yardstick_of(&bare));
+    }
+
+    #[test]
+    fn goals_are_told_of_enough_blocks_and_of_a_yardstick_that_is_not_beaten() {
+        let steps =
+            [Labelled { row: "row".to_owned(), ..stream("tickcast", Place::Ipc, Payload::TICK) }];
+        for (ratio, blocks, met) in [
+            (0.5, BLOCKS_MIN, Some(false)),
+            (0.7, BLOCKS_MIN, Some(true)),
+            (0.7, BLOCKS_MIN - 1, None),
+            (1.2, BLOCKS_MIN, None),
+        ] {
+            let judged = Judged { valid: true, count: 1, figures: vec![Some(ratio)] };
+            let rows = [row("row", &vec![&judged; blocks], 1)];
+            let outcomes = goals(Kind::Streams, &steps, &rows, &["x bare stream"]);
+            assert_eq!((outcomes[0].figure, outcomes[0].met), (met.map(|_| ratio), met));
+        }
+    }
 }

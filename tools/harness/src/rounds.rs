@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use crate::hiccups::Hiccups;
 use crate::random::Random;
-use crate::session::Session;
+use crate::session::{Failed, Session};
 use crate::statistics::{Spread, same_regime};
 use crate::step::{self, Found, Planned, Times, fastest};
-use crate::task::Task;
+use crate::task::{Polling, Task};
 
 /// Round trips of the hand-off in a block.
 const HANDOFF_SAMPLES: u64 = 10_000;
@@ -141,6 +141,18 @@ impl Round {
         Self { order, handoffs, blocks, hiccups, preemptions }
     }
 
+    /// Forgets what step `at` found, and the hand-off before it. What others were judged by is kept
+    /// with their blocks.
+    fn forget(&mut self, at: usize) {
+        if let Some(turn) = self.order.iter().position(|&own| own == at) {
+            self.order.remove(turn);
+            self.handoffs.remove(turn);
+            self.blocks.remove(at);
+        }
+        // Those behind it move up, as in the plan.
+        self.order.iter_mut().filter(|own| **own > at).for_each(|own| *own -= 1);
+    }
+
     /// The median of the hand-offs in ns.
     pub(crate) fn handoff_ns(&self) -> f64 {
         median_ns(&self.handoffs)
@@ -164,7 +176,7 @@ fn median_ns(handoffs: &[Times]) -> f64 {
 pub(crate) fn handoff(session: &mut Session) -> Result<Times> {
     let share = if session.cores.oversubscribed() { OVERSUBSCRIBED_SHARE } else { 1 };
     let clock = session.clock;
-    fastest(&clock, |polling| {
+    fastest(&clock, &Polling::ALL, |polling| {
         session.bare_block(Task::RoundTrips { polling }, HANDOFF_SAMPLES / share)
     })
 }
@@ -185,16 +197,45 @@ fn round(session: &mut Session, plan: &[Planned], random: &mut Random) -> Result
     Ok(Round::new(order, handoffs, found, hiccups, session.preemptions - preemptions))
 }
 
+/// Adds one round of all steps to `rounds`. A peer that fails meanwhile is left out with all its
+/// steps, of the rounds before, too, as if it had not been there; and the round begins anew.
+///
+/// # Errors
+/// When what fails is no peer, or the user wants an end.
+fn add_round(
+    session: &mut Session,
+    plan: &mut Vec<Planned>,
+    random: &mut Random,
+    rounds: &mut Vec<Round>,
+) -> Result<()> {
+    loop {
+        match round(session, plan, random) {
+            Ok(round) => {
+                rounds.push(round);
+                return Ok(());
+            }
+            Err(error) => {
+                let Failed { entrant, left_out } = error.downcast()?;
+                session.left_out.push(left_out);
+                while let Some(at) = plan.iter().position(|planned| planned.entrant == entrant) {
+                    plan.remove(at);
+                    rounds.iter_mut().for_each(|round| round.forget(at));
+                }
+            }
+        }
+    }
+}
+
 /// Rounds that do not count. They tell how long blocks are, which ways to wait are the fastest, and
 /// how far a sweep of rates goes: to the first that was not kept up in any.
 fn warm_up(session: &mut Session, plan: &mut Vec<Planned>, random: &mut Random) -> Result<()> {
     let mut rounds: Vec<Round> = Vec::new();
     for _ in 0..WARM_UP_ROUNDS {
-        let round = round(session, plan, random)?;
-        for (planned, block) in plan.iter_mut().zip(&round.blocks) {
+        add_round(session, plan, random, &mut rounds)?;
+        let blocks = rounds.last().into_iter().flat_map(|round| &round.blocks);
+        for (planned, block) in plan.iter_mut().zip(blocks) {
             planned.adjust(&block.found);
         }
-        rounds.push(round);
     }
     let mut too_much = Vec::new();
     for (at, planned) in plan.iter_mut().enumerate() {
@@ -211,10 +252,11 @@ fn warm_up(session: &mut Session, plan: &mut Vec<Planned>, random: &mut Random) 
     Ok(())
 }
 
-/// Runs rounds for `duration` after those that only warm up.
+/// Runs rounds for `duration` after those that only warm up. In the end `plan` has the steps of
+/// those who did not fail.
 ///
 /// # Errors
-/// When a block fails, or the user wants an end.
+/// When what fails is no peer, or the user wants an end.
 pub(crate) fn interleave(
     session: &mut Session,
     plan: &mut Vec<Planned>,
@@ -225,7 +267,7 @@ pub(crate) fn interleave(
     let mut rounds = Vec::new();
     let start = Instant::now();
     loop {
-        rounds.push(round(session, plan, &mut random)?);
+        add_round(session, plan, &mut random, &mut rounds)?;
         if start.elapsed() >= duration {
             return Ok(rounds);
         }
@@ -260,6 +302,22 @@ mod tests {
         assert!(round.counted(0).is_none() && round.counted(2).is_some());
         // It counts, but is not set against what it beats.
         assert_eq!(round.counted(1).unwrap().yardstick().p50_ns, None);
+    }
+
+    #[test]
+    fn a_step_is_forgotten_with_its_hand_off_and_those_behind_it_move_up() {
+        let handoffs = [100, 101, 102, 103].map(times).to_vec();
+        let found = [130, 110, 120].map(|ns| Found::Times(times(ns))).to_vec();
+        let mut round = Round::new(vec![2, 0, 1], handoffs, found, Default::default(), 0);
+        let yardsticks = |round: &Round| {
+            round.blocks.iter().map(|block| block.handoff.p50_ns).collect::<Vec<_>>()
+        };
+        let before = yardsticks(&round);
+        round.forget(0);
+        assert_eq!(round.order, [1, 0]);
+        let handoffs: Vec<u64> = round.handoffs.iter().map(|times| times.whole.max_ns()).collect();
+        assert_eq!(handoffs, [100, 102, 103]);
+        assert_eq!(yardsticks(&round), before[1..]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 use std::any::Any;
 
 use anyhow::{Context, Result, anyhow};
+use thiserror::Error;
 
 use crate::BUILT_IN;
 use crate::bare::Bare;
@@ -12,6 +13,7 @@ use crate::crowd::Crowd;
 use crate::ends::{Near, Timed};
 use crate::far_side::{Contender, FarSide, Spec};
 use crate::interrupt::Interrupt;
+use crate::left_out::LeftOut;
 use crate::message::Payload;
 use crate::offset::Offset;
 use crate::spin::BlockError;
@@ -37,9 +39,26 @@ impl Entrant {
         Self { name, payload, place, crowd: None }
     }
 
-    fn is_peer(&self) -> bool {
-        !BUILT_IN.iter().any(|entry| entry.name == self.name)
+    /// What is told of a peer that is left out.
+    ///
+    /// # Errors
+    /// When it is no peer, but what the run is about.
+    fn leave_out(&self, subject: Option<&str>, error: anyhow::Error) -> Result<LeftOut> {
+        let is_built_in = BUILT_IN.iter().any(|entry| entry.name == self.name);
+        if is_built_in || subject == Some(self.name) {
+            let Self { name, place, payload, .. } = self;
+            return Err(error.context(format!("{name}, {}, {payload}", place.name())));
+        }
+        Ok(LeftOut { who: self.clone(), why: format!("{error:#}") })
     }
+}
+
+/// A peer that failed in a block. The run goes on without it.
+#[derive(Debug, Error)]
+#[error("{}", .left_out.why)]
+pub(crate) struct Failed {
+    pub(crate) entrant: usize,
+    pub(crate) left_out: LeftOut,
 }
 
 /// What a block yields.
@@ -59,10 +78,13 @@ pub(crate) struct Session {
     pub(crate) cores: Cores,
     pub(crate) clock: Clock,
     pub(crate) entrants: Vec<Entrant>,
+    /// Who could not be had, or failed, and why.
+    pub(crate) left_out: Vec<LeftOut>,
     /// How often a side had to leave its core to another program within a block so far.
     pub(crate) preemptions: u64,
     /// Of each entrant.
     halves: Vec<Half>,
+    subject: Option<&'static str>,
     run: Run,
     bare: Bare,
     sides: Vec<FarSide>,
@@ -80,19 +102,17 @@ pub(crate) struct Setting<'a> {
     pub(crate) cores: &'a [usize],
     pub(crate) mode: Mode,
     pub(crate) catalogue: &'static [Entry],
+    /// A peer that the run is about, so that there is none without it.
+    pub(crate) subject: Option<&'static str>,
 }
 
 impl Session {
-    /// Makes both halves of all `entrants`. Those that cannot be had on this machine are left out,
-    /// and named with the reason.
+    /// Makes both halves of all `entrants`. Those that cannot be had on this machine are left out.
     ///
     /// # Errors
     /// When the machine does not allow a run at all.
-    pub(crate) fn start(
-        setting: &Setting<'_>,
-        entrants: Vec<Entrant>,
-    ) -> Result<(Self, Vec<String>)> {
-        let interrupt = setting.interrupt.clone();
+    pub(crate) fn start(setting: &Setting<'_>, entrants: Vec<Entrant>) -> Result<Self> {
+        let (interrupt, subject) = (setting.interrupt.clone(), setting.subject);
         let cores = Cores::choose(setting.cores)?;
         let (bus, directory) = (TemporaryBus::create()?, TemporaryDirectory::create()?);
         let run = Run::new(directory.path().to_owned(), bus.name().to_owned(), setting.mode);
@@ -121,7 +141,7 @@ impl Session {
                     };
                     halves.push((entrant, Half { near, side, number, entry }));
                 }
-                Err(error) => left_out.push(leave_out(&entrant, error)?),
+                Err(error) => left_out.push(entrant.leave_out(subject, error)?),
             }
         }
         cores::pin(cores.near)?;
@@ -145,28 +165,29 @@ impl Session {
                     |(_, half): &(Entrant, Half)| (half.side, half.number) == (side, number);
                 if let Some(at) = halves.iter().position(is_it) {
                     let (entrant, _) = halves.remove(at);
-                    left_out.push(leave_out(&entrant, anyhow!("the far side: {why}"))?);
+                    left_out.push(entrant.leave_out(subject, anyhow!("the far side: {why}"))?);
                 }
             }
         }
         let (entrants, halves) = halves.into_iter().unzip();
         // Of the last place: another process, where there is one.
         let bare = bare?.pop().context("no side")?;
-        let session = Self {
+        Ok(Self {
             interrupt,
             cores,
             clock,
             entrants,
+            left_out,
             preemptions: 0,
             halves,
+            subject,
             run,
             bare,
             sides,
             _kept: kept,
             _bus: bus,
             _directory: directory,
-        };
-        Ok((session, left_out))
+        })
     }
 
     /// Measures a block of the bare machine.
@@ -177,7 +198,7 @@ impl Session {
         let side = self.sides.last_mut().context("no side")?;
         let order = Order { contender: 0, task, count };
         let measured = block(&mut self.bare, side, &order, &self.clock);
-        let measured = measured.context("the bare machine")?;
+        let measured = measured.and_then(|measured| measured).context("the bare machine")?;
         self.preemptions += measured.preemptions;
         Ok(measured)
     }
@@ -185,17 +206,27 @@ impl Session {
     /// Measures a block of an entrant.
     ///
     /// # Errors
-    /// When a side fails.
+    /// [`Failed`] when it is a peer that fails, and both sides are ready for the next block; or when
+    /// a side is lost, or something fails that is no peer.
     pub(crate) fn block(&mut self, entrant: usize, task: Task, count: u64) -> Result<Measured> {
         let Half { near, side, number, entry } = &mut self.halves[entrant];
         let order = Order { contender: *number, task, count };
-        entry.map_or(Ok(()), |entry| entry.wake(&self.run))?;
-        let measured = block(near.as_mut(), &mut self.sides[*side], &order, &self.clock);
+        let measured = match entry.map_or(Ok(()), |entry| entry.wake(&self.run)) {
+            Ok(()) => block(near.as_mut(), &mut self.sides[*side], &order, &self.clock)
+                .with_context(|| self.entrants[entrant].name)?,
+            Err(error) => Err(error),
+        };
         let rested = entry.map_or(Ok(()), |entry| entry.rest(&self.run));
-        let measured = measured.and_then(|measured| rested.map(|()| measured));
-        let measured = measured.with_context(|| self.entrants[entrant].name)?;
-        self.preemptions += measured.preemptions;
-        Ok(measured)
+        match measured.and_then(|measured| rested.map(|()| measured)) {
+            Ok(measured) => {
+                self.preemptions += measured.preemptions;
+                Ok(measured)
+            }
+            Err(error) => {
+                let left_out = self.entrants[entrant].leave_out(self.subject, error)?;
+                Err(Failed { entrant, left_out }.into())
+            }
+        }
     }
 
     /// How far the clocks of the two cores are apart.
@@ -207,7 +238,7 @@ impl Session {
         side.begin(&Order { contender: 0, task: Task::Offset, count: EXCHANGES })?;
         let offset = self.bare.offset(EXCHANGES, &self.clock)?;
         side.finish()?;
-        side.outcome()?;
+        side.outcome()??;
         Ok(offset)
     }
 }
@@ -220,19 +251,6 @@ struct Half {
     number: usize,
     /// Of a transport.
     entry: Option<&'static Entry>,
-}
-
-/// What is told of a peer that cannot be had on this machine.
-///
-/// # Errors
-/// When it is no peer, but what the run is about.
-fn leave_out(entrant: &Entrant, error: anyhow::Error) -> Result<String> {
-    let who = format!("{}, {}, {}", entrant.name, entrant.place.name(), entrant.payload);
-    if entrant.is_peer() {
-        Ok(format!("{who}: left out: {error:#}"))
-    } else {
-        Err(error.context(who))
-    }
 }
 
 type Made = (Contender, Box<dyn Near>, Vec<Box<dyn Any>>);
@@ -249,12 +267,16 @@ fn near(entrant: &Entrant, run: &Run, catalogue: &[Entry]) -> Result<Made> {
     Ok((contender, half, kept))
 }
 
+/// What both halves make of a block. Where one of them fails, both sides are ready for the next one.
+///
+/// # Errors
+/// When the far side is lost.
 fn block(
     near: &mut dyn Near,
     side: &mut FarSide,
     order: &Order,
     clock: &Clock,
-) -> Result<Measured> {
+) -> Result<Result<Measured>> {
     let before = cores::preemptions()?;
     side.begin(order)?;
     let start = clock.now();
@@ -262,16 +284,17 @@ fn block(
         side.finish()?;
         Ok((timed, clock.ns_since(start)))
     });
-    match timed {
-        Ok((timed, duration_ns)) => {
-            let outcome = side.outcome()?;
-            let preemptions = cores::preemptions()? - before + outcome.preemptions;
+    let outcome = side.outcome()?;
+    let preemptions = cores::preemptions()? - before;
+    Ok(match (timed, outcome) {
+        (Ok((timed, duration_ns)), Ok(outcome)) => {
+            let preemptions = preemptions + outcome.preemptions;
             Ok(Measured { timed, outcome, duration_ns, preemptions })
         }
         // Who only saw that nothing came knows less than the other side.
-        Err(error) if matches!(error.downcast_ref(), Some(BlockError::Stalled)) => {
-            Err(side.outcome().err().unwrap_or(error))
+        (Err(near), Err(far)) if matches!(near.downcast_ref(), Some(BlockError::Stalled)) => {
+            Err(far)
         }
-        Err(error) => Err(error),
-    }
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    })
 }

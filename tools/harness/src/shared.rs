@@ -52,8 +52,8 @@ fn map(file: &File) -> Result<&'static [Line]> {
     let map = Box::leak(Box::new(map));
     // SAFETY: the mapping starts at a page boundary, so the lines are aligned; it is `map.len()`
     // bytes long and is never unmapped. Any bytes are a valid `Line`. Both sides touch it through
-    // atomics only. The file is in a directory that only this user can write to, and neither side
-    // ever shortens it, so every mapped page stays backed.
+    // atomics, or argue why they may do otherwise. The file is in a directory that only this user
+    // can write to, and neither side ever shortens it, so every mapped page stays backed.
     Ok(unsafe { slice::from_raw_parts(map.as_ptr().cast::<Line>(), map.len() / LINE_BYTES) })
 }
 

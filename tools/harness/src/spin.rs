@@ -39,6 +39,10 @@ const POLLS_BEFORE_YIELD: u32 = 1 << 16;
 pub const CLOSE: u32 = 0;
 /// A pause instruction is between polls.
 pub const PAUSING: u32 = 1;
+/// Two are: who writes several lines keeps them longer.
+pub const PAUSING_TWICE: u32 = 2;
+/// Four are.
+pub const PAUSING_FOUR_TIMES: u32 = 4;
 /// So many steps of nothing are between polls: some 30 cycles, as with one that does some work.
 pub const SPACED: u32 = 16;
 
@@ -61,7 +65,9 @@ pub fn spin_until<const GAP: u32>(mut ready: impl FnMut() -> Result<bool>) -> Re
             }
             match GAP {
                 CLOSE => {}
-                PAUSING => spin_loop(),
+                PAUSING | PAUSING_TWICE | PAUSING_FOUR_TIMES => {
+                    (0..GAP).for_each(|_| spin_loop());
+                }
                 // Each step waits for the one before it.
                 steps => (0..steps).for_each(|step| _ = black_box(step)),
             }
@@ -71,6 +77,11 @@ pub fn spin_until<const GAP: u32>(mut ready: impl FnMut() -> Result<bool>) -> Re
 }
 
 /// The other side is not running.
+///
+/// A yield may take long where another program wants this core. Then it is part of the block, as any
+/// loss of the core is, and is counted as one: who yields can run on, and so the kernel counts
+/// the switch as an involuntary one, which is what [`preemptions`](crate::cores::preemptions) asks
+/// for. A yield to nobody is a system call behind 100 us of waiting.
 #[cold]
 #[inline(never)]
 fn stand_back(since: &mut Option<Instant>) -> Result<()> {
@@ -84,6 +95,39 @@ fn stand_back(since: &mut Option<Instant>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cores::{self, Cores};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    const YIELDS: u64 = 1_000;
+
+    #[test]
+    fn a_yield_to_another_program_is_counted_as_a_preemption() {
+        let core = Cores::choose(&[]).unwrap().near;
+        let (runs, is_over) = (&AtomicBool::new(false), &AtomicBool::new(false));
+        let counted = thread::scope(|scope| {
+            scope.spawn(move || {
+                cores::pin(core).unwrap();
+                runs.store(true, Ordering::Relaxed);
+                while !is_over.load(Ordering::Relaxed) {
+                    yield_now();
+                }
+            });
+            let yields = scope.spawn(move || {
+                cores::pin(core).unwrap();
+                while !runs.load(Ordering::Relaxed) {
+                    yield_now();
+                }
+                let before = cores::preemptions().unwrap();
+                (0..YIELDS).for_each(|_| stand_back(&mut None).unwrap());
+                let counted = cores::preemptions().unwrap() - before;
+                is_over.store(true, Ordering::Relaxed);
+                counted
+            });
+            yields.join().unwrap()
+        });
+        assert!(counted > 0, "none of {YIELDS}");
+    }
 
     #[test]
     fn returns_once_ready_and_not_before() {

@@ -10,9 +10,17 @@ use crate::task::{Polling, Task, Waiting};
 
 /// Messages that are handed over at once in batches: what a feed's packet holds.
 const BATCH: usize = 16;
-/// How long a block of each kind is to take. A fast contender is done before.
-const ROUND_TRIPS_NS: f64 = 20e6;
+/// How long a block of each kind is to take. A fast contender is done before; of a slow one this is
+/// enough for a 99.9th percentile where a round trip takes 12 us.
+const ROUND_TRIPS_NS: f64 = 120e6;
+/// Round trips that take longer are measured with one gap between polls: by the gap they differ less
+/// than from one block to the next.
+const POLLING_MATTERS_NS: f64 = 4e3;
 const STREAM_NS: f64 = 20e6;
+/// Fewer messages do not always leave the state that a stream begins in; but no block takes longer
+/// than this for that.
+const STREAM_MIN: u64 = 500_000;
+const STREAM_NS_MAX: f64 = 60e6;
 const OPEN_LOOP_NS: f64 = 10e6;
 const BURSTS_NS: f64 = 5e6;
 const HICCUPS_NS: u64 = 50_000_000;
@@ -29,7 +37,7 @@ const COUNT_MIN: u64 = 100;
 const LATE_NS: u64 = 1_000;
 /// More than this share of late messages make the times of an open loop worthless: the generator
 /// did not do what was asked.
-const LATE_SHARE_MAX: f64 = 0.01;
+pub(crate) const LATE_SHARE_MAX: f64 = 0.01;
 /// Below this share of its rate, an open loop asked for more than there is: it is past the knee.
 pub(crate) const ACHIEVED_SHARE_MIN: f64 = 0.99;
 
@@ -45,8 +53,8 @@ pub(crate) enum Step {
     OneWay { rate: u64 },
     /// As many as possible: with the reader that makes it the fastest.
     Stream { in_batches: bool },
-    /// Bursts to a crowd.
-    Bursts { messages: u64 },
+    /// Bursts to a crowd, which takes them meanwhile or afterwards.
+    Bursts { messages: u64, afterwards: bool },
 }
 
 /// A step with whom it is for, and how much of it makes a block.
@@ -59,6 +67,8 @@ pub(crate) struct Planned {
     pub(crate) count: u64,
     /// The ways to wait that a stream tries in each round.
     pub(crate) waitings: Vec<Waiting>,
+    /// Those between polls of round trips that are tried in each block.
+    pub(crate) pollings: Vec<Polling>,
 }
 
 /// What a block found.
@@ -208,11 +218,6 @@ impl OpenLoop {
         }
     }
 
-    /// Whether the generator kept to its schedule, so that the times are those of what was asked.
-    pub(crate) fn is_on_time(&self) -> bool {
-        self.late_share <= LATE_SHARE_MAX
-    }
-
     /// Whether everything that was asked for at `rate` came through as it was asked.
     pub(crate) fn keeps_up(&self, rate: u64) -> bool {
         self.refused == 0
@@ -238,7 +243,8 @@ impl Planned {
             }
             Step::Bursts { .. } => 1,
         };
-        Self { entrant: 0, step, sweeps: false, count, waitings: Waiting::ALL.to_vec() }
+        let (waitings, pollings) = (Waiting::ALL.to_vec(), Polling::ALL.to_vec());
+        Self { entrant: 0, step, sweeps: false, count, waitings, pollings }
     }
 
     /// Measures a block.
@@ -246,11 +252,11 @@ impl Planned {
     /// # Errors
     /// When a side fails.
     pub(crate) fn block(&self, session: &mut Session) -> Result<Found> {
-        let Self { entrant, step, count, .. } = *self;
+        let Self { entrant, step, count, ref pollings, .. } = *self;
         let clock = session.clock;
         let period_ticks = |rate: u64| clock.ticks(1e9 / rate as f64);
         match step {
-            Step::RoundTrips => Ok(Found::Times(fastest(&clock, |polling| {
+            Step::RoundTrips => Ok(Found::Times(fastest(&clock, pollings, |polling| {
                 session.block(entrant, Task::RoundTrips { polling }, count)
             })?)),
             Step::PacedRoundTrips { rate } => {
@@ -289,8 +295,9 @@ impl Planned {
                 let best = best.expect("there are several ways to wait");
                 Ok(Found::Flow(Flow { tried, ..best }))
             }
-            Step::Bursts { messages } => {
-                let measured = session.block(entrant, Task::Bursts { messages }, count)?;
+            Step::Bursts { messages, afterwards } => {
+                let task = Task::Bursts { messages, afterwards };
+                let measured = session.block(entrant, task, count)?;
                 let bursts = measured.timed.samples;
                 // Of the middle one: a hiccup in one burst is none of the crowd's doing.
                 let middle_ns = bursts.middle_ns() - clock.cost_ns;
@@ -347,12 +354,17 @@ impl Planned {
         self.count = match (found, self.step) {
             (Found::Times(times), _) => {
                 let each_ns = times.p50_ns.unwrap_or(f64::INFINITY).max(1.0);
+                if each_ns > POLLING_MATTERS_NS {
+                    self.pollings = vec![Polling::Pausing];
+                }
                 ((ROUND_TRIPS_NS / each_ns) as u64).clamp(COUNT_MIN, ROUND_TRIPS_MAX)
             }
             (Found::Flow(flow), _) => {
-                ((flow.messages_per_s() * STREAM_NS / 1e9) as u64).clamp(COUNT_MIN, STREAM_MAX)
+                let within = |ns: f64| (flow.messages_per_s() * ns / 1e9) as u64;
+                let count = within(STREAM_NS).max(STREAM_MIN.min(within(STREAM_NS_MAX)));
+                count.clamp(COUNT_MIN, STREAM_MAX)
             }
-            (Found::Cost(cost), Step::Bursts { messages }) => {
+            (Found::Cost(cost), Step::Bursts { messages, .. }) => {
                 let burst_ns = cost.ns_per_message * messages as f64;
                 ((BURSTS_NS / burst_ns.max(1.0)) as u64).max(3)
             }
@@ -367,11 +379,12 @@ impl Planned {
 /// When a block fails.
 pub(crate) fn fastest(
     clock: &Clock,
+    pollings: &[Polling],
     mut block: impl FnMut(Polling) -> Result<Measured>,
 ) -> Result<Times> {
     let p50 = |times: &Times| times.p50_ns.unwrap_or(f64::INFINITY);
     let mut best: Option<Times> = None;
-    for polling in Polling::ALL {
+    for &polling in pollings {
         let times = Times::of(block(polling)?.timed.samples, clock, polling.name());
         if best.as_ref().is_none_or(|best| p50(&times) < p50(best)) {
             best = Some(times);
@@ -410,8 +423,8 @@ mod tests {
 
     #[test]
     fn a_generator_that_is_late_more_often_than_once_in_a_hundred_is_not_on_time() {
-        assert!(open_loop(10).is_on_time());
-        assert!(!open_loop(11).is_on_time());
+        assert!(open_loop(10).late_share <= LATE_SHARE_MAX);
+        assert!(open_loop(11).late_share > LATE_SHARE_MAX);
         assert!(open_loop(0).keeps_up(100_000), "1,000 messages in 10 ms");
         assert!(!open_loop(0).keeps_up(102_000));
     }
@@ -419,11 +432,11 @@ mod tests {
     #[test]
     fn of_several_ways_to_poll_the_fastest_counts() {
         let clock = Clock::of(Source::Monotonic).unwrap();
-        let times = fastest(&clock, |polling| {
+        let times = fastest(&clock, &Polling::ALL, |polling| {
             let ns = match polling {
                 Polling::Close => 300,
                 Polling::Pausing => 100,
-                Polling::Spaced => 200,
+                Polling::PausingTwice | Polling::PausingFourTimes | Polling::Spaced => 200,
             };
             let timed = Timed { samples: Samples::from(vec![(ns, 100)]), ..Timed::default() };
             let outcome = Outcome::default();
@@ -438,9 +451,11 @@ mod tests {
         let times = |ns| Found::Times(Times::of(Samples::from(vec![(ns, 1_000)]), &clock, ""));
         let mut planned = Planned::new(Step::RoundTrips);
         planned.adjust(&times(100_000));
-        assert!((190..=210).contains(&planned.count), "{}", planned.count);
-        planned.adjust(&times(1_000));
+        assert!((1_150..=1_250).contains(&planned.count), "{}", planned.count);
+        planned.adjust(&times(11_000));
         assert_eq!(planned.count, ROUND_TRIPS_MAX);
+        let all = Samples::from(vec![(11_000, planned.count)]);
+        assert!(Times::of(all, &clock, "").p999_ns.is_some(), "sockets have one, too");
     }
 
     #[test]

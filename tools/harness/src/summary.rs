@@ -2,7 +2,10 @@
 use serde::{Serialize, Serializer};
 
 use crate::clock::Clock;
+use crate::contest;
+use crate::goal::Outcome;
 use crate::heading::Heading;
+use crate::lateness::late;
 use crate::message::Payload;
 use crate::offset::Offset;
 use crate::report::{Labelled, best_rate, own_times};
@@ -22,7 +25,7 @@ pub(crate) struct Summary {
     /// Of round trips to the hand-off of the same round.
     pub(crate) ratio: Percentiles,
     pub(crate) messages_per_s: Option<f64>,
-    /// Cache lines a second that the bare stream moves.
+    /// Cache lines a second that the bare stream moves at the same place.
     pub(crate) raw_lines_per_s: Option<f64>,
     /// Whether all that is above counts.
     pub(crate) valid: bool,
@@ -32,6 +35,8 @@ pub(crate) struct Summary {
     /// payloads or places, those are part of the name.
     #[serde(serialize_with = "as_map")]
     pub(crate) peers: Vec<(String, PeerSummary)>,
+    /// Whether tickcast is ahead of them.
+    pub(crate) goals: Vec<Outcome>,
 }
 
 fn as_map<S: Serializer>(
@@ -83,7 +88,7 @@ pub(crate) struct Compared {
 }
 
 impl Compared {
-    fn of(times_better: Vec<f64>) -> Option<Self> {
+    pub(crate) fn of(times_better: Vec<f64>) -> Option<Self> {
         let times_better = Spread::of(times_better)?;
         Some(Self { times_better, standing: Standing::of(&times_better) })
     }
@@ -154,10 +159,8 @@ impl Summary {
             median(rounds.iter().filter_map(|round| best_rate(steps, round, who)))
         };
         let lines = |payload: Payload| (payload.bytes() + 16).div_ceil(64) as f64;
-        let raw_lines_per_s = |payload| {
-            let is_bare = |step: &Labelled| step.is_bare() && step.payload_bytes == payload;
-            Some(rate(&is_bare)? * lines(payload))
-        };
+        let raw_lines_per_s =
+            |of: &Labelled| Some(rate(&|step| step.is_yardstick_of(of))? * lines(of.payload_bytes));
         let mut invalid_because = Vec::new();
         let mut invalid_if = |is: bool, why: &str| {
             if is {
@@ -182,14 +185,19 @@ impl Summary {
             beats_the_limit(steps, rounds),
             "most round trips of a contender beat the bare hand-off, so the yardstick is wrong",
         );
+        let late = late(steps, rounds);
         invalid_if(
-            is_late(steps, rounds),
-            "the generator sent more than 1 % of its messages over 1 us late",
+            !late.is_empty(),
+            &format!(
+                "the generator sent more than 1 % of its messages over 1 us late: {}",
+                late.join("; ")
+            ),
         );
         let peer = |(name, step): (String, &Labelled)| {
             (name, PeerSummary::of(step, steps, rounds, &rate, raw_lines_per_s))
         };
-        let peers = peer_names(steps).into_iter().map(peer).collect();
+        let peers: Vec<_> = peer_names(steps).into_iter().map(peer).collect();
+        let goals = contest::goals(steps, &peers);
         Self {
             payload_bytes: payload,
             rounds: rounds.len(),
@@ -197,11 +205,12 @@ impl Summary {
             round_trip_ns: round_trips.ns(),
             ratio: round_trips.ratio(),
             messages_per_s: rate(&is_own),
-            raw_lines_per_s: raw_lines_per_s(payload),
+            raw_lines_per_s: first.and_then(raw_lines_per_s),
             valid: invalid_because.is_empty(),
             invalid_because,
             oversubscribed: heading.oversubscribed,
             peers,
+            goals,
         }
     }
 }
@@ -216,24 +225,6 @@ impl Labelled {
         (self.contender, self.place, self.payload_bytes)
             == (other.contender, other.place, other.payload_bytes)
     }
-}
-
-/// Whether the generator was late at the rate that was asked for: the first one of its kind. Those
-/// behind it are there to find where lateness begins.
-fn is_late(steps: &[Labelled], rounds: &[&Round]) -> bool {
-    let first = |is: fn(&Step) -> bool| steps.iter().position(|step| is(&step.step));
-    let asked = [
-        first(|step| matches!(step, Step::PacedRoundTrips { .. })),
-        first(|step| matches!(step, Step::OneWay { .. })),
-    ];
-    asked.into_iter().flatten().any(|at| {
-        let counted: Vec<&Block> = rounds.iter().filter_map(|round| round.counted(at)).collect();
-        let late = counted.iter().filter(|block| match &block.found {
-            Found::OpenLoop(found) => !found.is_on_time(),
-            _ => false,
-        });
-        late.count() * 2 > counted.len()
-    })
 }
 
 /// Whether any message came before it was sent.
@@ -271,14 +262,19 @@ fn peer_names(steps: &[Labelled]) -> Vec<(String, &Labelled)> {
 }
 
 impl PeerSummary {
+    /// Whether `step` is one of its own.
+    pub(crate) fn is_of(&self, step: &Labelled) -> bool {
+        (self.contender, self.place, self.payload_bytes)
+            == (step.contender, step.place, step.payload_bytes)
+    }
+
     fn of(
         peer: &Labelled,
         steps: &[Labelled],
         rounds: &[&Round],
         rate: &impl Fn(&dyn Fn(&Labelled) -> bool) -> Option<f64>,
-        raw_lines_per_s: impl Fn(Payload) -> Option<f64>,
+        raw_lines_per_s: impl Fn(&Labelled) -> Option<f64>,
     ) -> Self {
-        let payload = peer.payload_bytes;
         let is_peer = |step: &Labelled| step.is_of(peer);
         let round_trips = RoundTrips::of(steps, rounds, is_peer);
         let times_better: Vec<[Option<f64>; 3]> = round_trips
@@ -305,12 +301,12 @@ impl PeerSummary {
         Self {
             contender: peer.contender,
             place: peer.place,
-            payload_bytes: payload,
+            payload_bytes: peer.payload_bytes,
             handoff_round_trip_ns: round_trips.handoff_ns(),
             round_trip_ns: round_trips.ns(),
             ratio: round_trips.ratio(),
             messages_per_s: rate(&is_peer),
-            raw_lines_per_s: raw_lines_per_s(payload),
+            raw_lines_per_s: raw_lines_per_s(peer),
             valid: round_trips.0.len() >= BLOCKS_MIN,
             tickcast,
         }

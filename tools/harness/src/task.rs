@@ -39,6 +39,8 @@ pub(crate) enum Task {
     Bursts {
         /// Messages of a burst, fewer than the ring holds.
         messages: u64,
+        /// Whether no subscriber polls before all of them are published.
+        afterwards: bool,
     },
 }
 
@@ -50,19 +52,26 @@ pub(crate) enum Polling {
     Close,
     /// [`PAUSING`](crate::spin::PAUSING).
     Pausing,
+    /// [`PAUSING_TWICE`](crate::spin::PAUSING_TWICE).
+    PausingTwice,
+    /// [`PAUSING_FOUR_TIMES`](crate::spin::PAUSING_FOUR_TIMES).
+    PausingFourTimes,
     /// [`SPACED`](crate::spin::SPACED).
     Spaced,
 }
 
 impl Polling {
     /// All that are tried.
-    pub(crate) const ALL: [Self; 3] = [Self::Close, Self::Pausing, Self::Spaced];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Close, Self::Pausing, Self::PausingTwice, Self::PausingFourTimes, Self::Spaced];
 
     /// As it stands in tables.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Close => "close polls",
             Self::Pausing => "pausing",
+            Self::PausingTwice => "pausing twice",
+            Self::PausingFourTimes => "pausing four times",
             Self::Spaced => "spaced polls",
         }
     }
@@ -78,6 +87,14 @@ macro_rules! with_gap {
             }
             $crate::task::Polling::Pausing => {
                 const $gap: u32 = $crate::spin::PAUSING;
+                $body
+            }
+            $crate::task::Polling::PausingTwice => {
+                const $gap: u32 = $crate::spin::PAUSING_TWICE;
+                $body
+            }
+            $crate::task::Polling::PausingFourTimes => {
+                const $gap: u32 = $crate::spin::PAUSING_FOUR_TIMES;
                 $body
             }
             $crate::task::Polling::Spaced => {

@@ -47,7 +47,8 @@ impl Display for Report {
                 "\nall beside each other, in the state of the host with the most rounds; tickcast: by \
                  how many times it is better [quartiles]\n"
             )?;
-            write!(out, "{comparison}")?;
+            writeln!(out, "{comparison}")?;
+            self.summary.goals.iter().try_for_each(|outcome| writeln!(out, "{outcome}"))?;
         }
         for why in &self.summary.invalid_because {
             writeln!(out, "\nINVALID: {why}")?;

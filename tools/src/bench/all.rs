@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 use tickcast_harness::benchmarks::Benchmark;
 use tickcast_harness::deliver::Delivery;
-use tickcast_harness::interrupt::Interrupted;
+use tickcast_harness::interrupt::{Interrupt, Interrupted};
 use tickcast_harness::page::Chapter;
 use tickcast_harness::{self as harness, Curve, Options};
 use tickcast_peers::CATALOGUE;
@@ -41,11 +41,12 @@ enum Part {
 ///
 /// # Errors
 /// When a side of the bus fails, or the user wants an end.
-pub(crate) fn all(options: &Options) -> Result<All> {
+pub(crate) fn all(options: &Options, interrupt: &Interrupt) -> Result<All> {
     let part = options.part(DISK_SHARE).with_one_payload();
-    let journal = Part::run("journal", || journal(&part))?;
-    let replay = Part::run("replay", || replay(&part))?;
-    let bus = Benchmark::All.run(&options.part(1.0 - 2.0 * DISK_SHARE), CATALOGUE)?;
+    let journal = Part::run("journal", || journal(&part, interrupt))?;
+    let replay = Part::run("replay", || replay(&part, interrupt))?;
+    let part = options.part(1.0 - 2.0 * DISK_SHARE);
+    let bus = Benchmark::All.run(&part, CATALOGUE, interrupt)?;
     Ok(All { bus, journal, replay })
 }
 

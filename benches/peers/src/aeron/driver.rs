@@ -2,12 +2,13 @@
 //! process that started it. Change here how it is set up.
 //!
 //! It is this binary, started again. Its standard input is a pipe from its parent: each byte is an
-//! order to rest or to go on, answered on standard output by a line, and the end of that is its own
+//! order to rest or to go on, answered where standard output was, and the end of that is its own
 //! end, however the parent ended.
-use std::io::{self, BufRead, BufReader, Write};
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread;
@@ -21,9 +22,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::statvfs;
 use rustix::io::{read, retry_on_intr};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use tickcast_harness::answers::{Answers, put_stdout_aside, say};
 use tickcast_harness::transport::Run;
 
-use super::{FOREVER, c_path, told};
+use super::{FOREVER, PATIENCE, c_path, told};
 
 /// The hidden subcommand under which a binary plays the driver; [`play`] is what it does.
 pub const DRIVER_COMMAND: &str = "aeron-driver";
@@ -46,7 +48,7 @@ const REST: u8 = b'r';
 /// What it says when it has done what it was to do.
 const READY: &str = "ready";
 /// How long it may take to end.
-const PATIENCE: Duration = Duration::from_secs(5);
+const END_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a driver runs.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -73,14 +75,16 @@ pub(super) struct Driver {
 /// What goes to and fro between a driver and its parent.
 struct Line {
     orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    answers: Answers,
 }
 
 impl Line {
-    fn expect_answer(&mut self) -> Result<()> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        ensure!(line.trim() == READY, "Aeron's media driver has ended; what it said is above");
+    /// Sends an order, and waits until it is done.
+    fn order(&mut self, order: &[u8]) -> Result<()> {
+        self.orders.write_all(order).context("Aeron's media driver has ended")?;
+        let answer: Option<String> = self.answers.hear(PATIENCE).context("Aeron's media driver")?;
+        let answer = answer.context("Aeron's media driver has ended; what it said is above")?;
+        ensure!(answer == READY, "Aeron's media driver says {answer}");
         Ok(())
     }
 }
@@ -149,10 +153,12 @@ impl Driver {
             .with_context(|| format!("cannot start {} {DRIVER_COMMAND}", binary.display()))?;
         let orders = process.stdin.take().context("the driver has no input")?;
         let answers = process.stdout.take().context("the driver has no output")?;
-        let mut line = Line { orders, answers: BufReader::new(answers) };
-        line.expect_answer()?;
-        let line = Mutex::new(Some(line));
-        Ok(Self { process, directory, streams: AtomicI32::new(0), line })
+        let line = Mutex::new(Some(Line { orders, answers: Answers::of(answers) }));
+        // Whole before it is waited for: if it does not answer, it is ended.
+        let driver = Self { process, directory, streams: AtomicI32::new(0), line };
+        // Its first answer takes no order.
+        driver.order(&[])?;
+        Ok(driver)
     }
 
     /// Has it work, if it rests.
@@ -160,7 +166,7 @@ impl Driver {
     /// # Errors
     /// When it is gone.
     pub(super) fn wake(&self) -> Result<()> {
-        self.order(WAKE)
+        self.order(&[WAKE])
     }
 
     /// Has it rest: from here on it does nothing at all.
@@ -168,14 +174,17 @@ impl Driver {
     /// # Errors
     /// When it is gone.
     pub(super) fn rest(&self) -> Result<()> {
-        self.order(REST)
+        self.order(&[REST])
     }
 
-    fn order(&self, order: u8) -> Result<()> {
+    fn order(&self, order: &[u8]) -> Result<()> {
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = line.as_mut().context("the driver was ended")?;
-        line.orders.write_all(&[order]).context("Aeron's media driver has ended")?;
-        line.expect_answer()
+        let done = line.as_mut().context("Aeron's media driver was ended")?.order(order);
+        if done.is_err() {
+            // It is ended: a late answer is not to be taken for the next one.
+            *line = None;
+        }
+        done
     }
 
     /// The number of a new stream.
@@ -204,7 +213,7 @@ impl Drop for Driver {
         drop(self.line.get_mut().unwrap_or_else(PoisonError::into_inner).take());
         let start = Instant::now();
         while matches!(self.process.try_wait(), Ok(None)) {
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > END_PATIENCE {
                 // Errors mean that it has ended after all.
                 let _ = self.process.kill();
                 let _ = self.process.wait();
@@ -220,6 +229,8 @@ impl Drop for Driver {
 /// # Errors
 /// When it cannot start, or fails.
 pub fn play(setting: &Setting) -> Result<()> {
+    // First: what the library prints is no answer.
+    let mut answers = put_stdout_aside()?;
     if !setting.cores.is_empty() {
         let mut cores = CpuSet::new();
         setting.cores.iter().for_each(|&core| cores.set(core));
@@ -234,7 +245,7 @@ pub fn play(setting: &Setting) -> Result<()> {
             idle = 0;
             continue;
         }
-        if owes_answer && !say_ready() {
+        if owes_answer && !say_ready(&mut answers) {
             return Ok(());
         }
         owes_answer = false;
@@ -248,7 +259,7 @@ pub fn play(setting: &Setting) -> Result<()> {
             false => IDLE * (1 << (idle - 1).min(IDLE_DOUBLINGS)),
         };
         if has_order(patience)? {
-            if !obey()? {
+            if !obey(&mut answers)? {
                 return Ok(());
             }
             owes_answer = true;
@@ -290,11 +301,11 @@ fn has_order(within: Duration) -> Result<bool> {
 }
 
 /// Rests if that is ordered, until it is to go on; whether it is to go on at all.
-fn obey() -> Result<bool> {
+fn obey(answers: &mut File) -> Result<bool> {
     loop {
         let mut order = [0];
         let is_over = retry_on_intr(|| read(io::stdin(), &mut order))? == 0;
-        if is_over || (order == [REST] && !say_ready()) {
+        if is_over || (order == [REST] && !say_ready(answers)) {
             return Ok(false);
         }
         if order == [WAKE] {
@@ -304,6 +315,6 @@ fn obey() -> Result<bool> {
 }
 
 /// Whether there is still somebody to say it to.
-fn say_ready() -> bool {
-    writeln!(io::stdout(), "{READY}").is_ok()
+fn say_ready(answers: &mut File) -> bool {
+    say(answers, &READY).is_ok()
 }

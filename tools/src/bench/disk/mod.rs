@@ -79,8 +79,8 @@ pub(crate) const REPLAY: Takes = Takes {
 ///
 /// # Errors
 /// When a contender fails, or the user wants an end.
-pub(crate) fn journal(options: &Options) -> Result<Report> {
-    let setup = Setup::new(options)?;
+pub(crate) fn journal(options: &Options, interrupt: &Interrupt) -> Result<Report> {
+    let setup = Setup::new(options, interrupt)?;
     let mut crew = Crew::default();
     let journals = Journals::begin(&setup, &mut crew)?;
     let publishers = Publishers::begin(&setup, &mut crew, options)?;
@@ -101,8 +101,8 @@ pub(crate) fn journal(options: &Options) -> Result<Report> {
 ///
 /// # Errors
 /// When a contender fails, or the user wants an end.
-pub(crate) fn replay(options: &Options) -> Result<Report> {
-    let setup = Setup::new(options)?;
+pub(crate) fn replay(options: &Options, interrupt: &Interrupt) -> Result<Report> {
+    let setup = Setup::new(options, interrupt)?;
     let recorded = Recorded::record(&setup, options)?;
     let time = options.duration() / 10;
     // Not pinned: a replay that goes as fast as possible has two threads.
@@ -135,9 +135,8 @@ struct Setup {
 }
 
 impl Setup {
-    fn new(options: &Options) -> Result<Self> {
-        // First: from here on an interrupt leaves time to remove the files and the bus.
-        let interrupt = Interrupt::install()?;
+    fn new(options: &Options, interrupt: &Interrupt) -> Result<Self> {
+        let interrupt = interrupt.clone();
         let (cores, clock) = (Cores::choose(&options.cores)?, Clock::calibrate()?);
         let (place, bus) = (Place::create(options.dir())?, TemporaryBus::create()?);
         Ok(Self { interrupt, cores, clock, place, bus })
